@@ -1,0 +1,1 @@
+"""Turns a published PyTorch refusal classifier into a bundle that demur runs without PyTorch."""

@@ -1,0 +1,68 @@
+"""Renders a bundle's card, its README.md, from what the manifest says."""
+
+import json
+from typing import Any
+
+
+def render(manifest: dict[str, Any], notes: str = "") -> str:
+    """Return the card.
+
+    Args:
+        manifest: What `demur.json` holds.
+        notes: Markdown about the model itself (data, figures, limits), put between use and export.
+    """
+    source, parity, files = manifest["source"], manifest["parity"], manifest["files"]
+    megabytes = sum(file["bytes"] for file in files.values()) / 1e6
+    revision = f" at revision `{source['revision']}`" if source["revision"] else ""
+    template = json.dumps(manifest["template"], ensure_ascii=False)
+    sections = [
+        _front_matter(manifest),
+        f"# {manifest['name']}",
+        "A refusal classifier for demur: given a conversation, the probability that its last reply declines. "
+        f"A {manifest['architecture']} of {manifest['parameters'] / 1e6:.1f} M weights, recipe `{manifest['recipe']}`, "
+        f"{megabytes:.1f} MB, exported from {source['repository']}{revision}.",
+        "## Use",
+        f'```python\nimport demur\n\nmodel = demur.load("{manifest["name"]}")  # or the path of this folder\n'
+        'print(model.check("I\'m sorry, but I can\'t help with that.", prompt="How do I pick a lock?"))\n```',
+        notes.strip(),
+        "## Facts",
+        _table(
+            {
+                "licence": manifest["licence"],
+                "languages": ", ".join(manifest["languages"]) or "not stated",
+                "labels": ", ".join(f"{i}: {label}" for i, label in enumerate(manifest["labels"])),
+                "refusal": f"output {manifest['refusal']}",
+                "reads": f"{manifest['max_tokens']} tokens; longer texts are elided in the middle",
+                "template": f"`{template}`",
+                "operating points": ", ".join(f"{k} {v:g}" for k, v in manifest["operating_points"].items()),
+                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items()),
+            }
+        ),
+        "## Distance from PyTorch",
+        f"{parity['texts']} texts, each alone, against the checkpoint in PyTorch fp32.",
+        _table(
+            {
+                "label flips": parity["label_flips"],
+                "max abs. difference of p": f"{parity['max_dp']:.4f}",
+                "mean abs. difference of p": f"{parity['mean_dp']:.5f}",
+                "max abs. difference of a logit": f"{parity['max_dlogit']:.4f}",
+            }
+        ),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(manifest: dict[str, Any]) -> str:
+    lines = [
+        "---",
+        "library_name: demur",
+        "pipeline_tag: text-classification",
+        f"license: {manifest['licence'].lower()}",
+    ]
+    if manifest["languages"]:
+        lines += ["language:", *(f"- {language}" for language in manifest["languages"])]
+    return "\n".join([*lines, "---"])
+
+
+def _table(rows: dict[str, Any]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows.items())])

@@ -1,0 +1,155 @@
+"""A checkpoint as published: its folder, checked before anything heavy is loaded."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from demur._manifest import LEAST_TOKENS
+from demur.errors import CheckpointError
+
+ARCHITECTURES = {"bert": "BertForSequenceClassification"}
+WEIGHTS = "model.safetensors"
+# `model_max_length` of a tokenizer that knows none is a huge number.
+_NO_LIMIT = 10**6
+_REFUSAL = ("refus", "reject", "declin")
+_NEGATION = ("non", "no_", "not", "no-")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint's own files say.
+
+    Attributes:
+        folder: Where it lies.
+        config: `config.json`.
+        architecture: transformers' `model_type`.
+        labels: Names by output.
+        refusal: Which output is the refusal.
+        max_tokens: How many tokens the model reads.
+        parameters: Number of weights.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    architecture: str
+    labels: tuple[str, ...]
+    refusal: int
+    max_tokens: int
+    parameters: int
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read a checkpoint's folder.
+
+    Args:
+        folder: `config.json`, `model.safetensors` and `tokenizer.json`, as transformers saves them.
+
+    Raises:
+        CheckpointError: A file is missing or unusable, the architecture is unknown, or no label is a refusal.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; give a checkpoint as transformers' save_pretrained writes it")
+    config = _json(folder / "config.json")
+    architecture = config.get("model_type")
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: model_type is {architecture!r}; demur exports {', '.join(ARCHITECTURES)}"
+        )
+    named = config.get("architectures") or []
+    if named and ARCHITECTURES[architecture] not in named:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: architectures is {named}, expected {ARCHITECTURES[architecture]}; "
+            "this checkpoint is no sequence classifier"
+        )
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'}: no such file; save the fast tokenizer beside the weights "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
+        )
+    labels = _labels(folder, config)
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        architecture=architecture,
+        labels=labels,
+        refusal=_refusal(folder, labels),
+        max_tokens=_max_tokens(folder, config),
+        parameters=_count(folder),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file; a checkpoint has one") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: holds a {type(found).__name__}, expected an object")
+    return found
+
+
+def _labels(folder: Path, config: dict[str, Any]) -> tuple[str, ...]:
+    table = config.get("id2label") or {}
+    try:
+        labels = tuple(str(table[str(i)]) for i in range(len(table)))
+    except KeyError as error:
+        raise CheckpointError(f"{folder / 'config.json'}: id2label has no entry {error}") from error
+    if len(labels) < 2:
+        raise CheckpointError(f"{folder / 'config.json'}: id2label names {list(labels)}, expected two or more labels")
+    return labels
+
+
+def _refusal(folder: Path, labels: tuple[str, ...]) -> int:
+    found = [
+        i
+        for i, label in enumerate(labels)
+        if any(word in label.lower() for word in _REFUSAL) and not label.lower().startswith(_NEGATION)
+    ]
+    if len(found) != 1:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: id2label names {list(labels)}; "
+            "expected exactly one of them to be a refusal or rejection"
+        )
+    return found[0]
+
+
+def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
+    limit = config.get("max_position_embeddings")
+    if not isinstance(limit, int):
+        raise CheckpointError(f"{folder / 'config.json'}: max_position_embeddings is {limit!r}, expected an integer")
+    path = folder / "tokenizer_config.json"
+    stated = _json(path).get("model_max_length") if path.is_file() else None
+    if isinstance(stated, int) and stated < _NO_LIMIT:
+        limit = min(limit, stated)
+    if limit < LEAST_TOKENS:
+        raise CheckpointError(f"{folder}: the model reads {limit} tokens, fewer than the {LEAST_TOKENS} demur needs")
+    return limit
+
+
+def _count(folder: Path) -> int:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
+        held = f"only {', '.join(pickles)}, which can run code when it is read" if pickles else "no weights"
+        raise CheckpointError(f"{path}: no such file; the folder holds {held}; save with safe_serialization=True")
+    try:
+        with safe_open(path, framework="np") as weights:
+            shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
+    except Exception as error:  # safetensors' own exception type is not exported in every version
+        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+    total = 0
+    for shape in shapes:
+        size = 1
+        for length in shape:
+            size *= length
+        total += size
+    return total

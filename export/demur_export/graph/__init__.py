@@ -1,0 +1,1 @@
+"""fp32 ONNX as exported -> the graph that demur runs."""

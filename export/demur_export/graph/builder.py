@@ -1,0 +1,54 @@
+"""Writes an ONNX graph node by node."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from demur._session import INPUT, OUTPUT
+
+# The lowest versions that hold every operator used here, so that older onnxruntimes load the graph.
+_OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+_IR = 8
+CONTRIB = "com.microsoft"
+
+
+class Builder:
+    """A graph in the making. Every method that adds a node returns the name of its output."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add a constant once; the same name is the same constant."""
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """Add an int64 vector."""
+        return self.constant("int64:" + ",".join(map(str, values)), np.array(values, np.int64))
+
+    def add(self, op: str, name: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
+        """Add a node of one output, which has the node's name."""
+        self._nodes.append(helper.make_node(op, inputs, [name], name=name, domain=domain, **attributes))
+        return name
+
+    def contrib(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node of onnxruntime's own operator set."""
+        return self.add(op, name, inputs, CONTRIB, **attributes)
+
+    def model(self, labels: int) -> onnx.ModelProto:
+        """Return the graph from `token_ids` int64 `[batch, n]` to `logits` float32 `[batch, labels]`."""
+        graph = helper.make_graph(
+            self._nodes,
+            "demur",
+            [helper.make_tensor_value_info(INPUT, TensorProto.INT64, ["batch", "n"])],
+            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", labels])],
+            list(self._constants.values()),
+        )
+        return helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR, producer_name="demur-export")

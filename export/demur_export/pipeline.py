@@ -1,0 +1,133 @@
+"""The whole export: checkpoint -> fp32 ONNX -> demur's graph -> recipe -> bundle -> gate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import demur
+from demur._conversation import Conversation
+from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates
+from demur_export.checkpoint import Checkpoint
+from demur_export.graph import bert
+from demur_export.reference import torch_logits
+from demur_export.run import logits
+
+BUILDERS = {"bert": bert.build}
+# Texts that quantisation is calibrated on, spread evenly over the corpus.
+_CALIBRATION = 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user chooses.
+
+    Attributes:
+        source: The checkpoint's folder.
+        out: The bundle's folder.
+        recipe: One of `quantize.RECIPES`.
+        template: A template's name or file; None to recognise it.
+        texts: Conversations to calibrate on and compare with; None for demur's own.
+        name: The bundle's name; None for the out folder's.
+        notes: Markdown for the card.
+    """
+
+    source: Path
+    out: Path
+    recipe: str = "int8-row"
+    template: str | None = None
+    texts: Path | None = None
+    name: str | None = None
+    repository: str | None = None
+    revision: str | None = None
+    licence: str = "unknown"
+    languages: tuple[str, ...] = ()
+    model_version: str = "1"
+    notes: str = ""
+
+
+def export(options: Options, say: Callable[[str], None] = lambda _: None) -> parity.Parity:
+    """Make a bundle.
+
+    Args:
+        options: What to make.
+        say: Called with a line at each stage.
+
+    Returns:
+        How far the bundle is from PyTorch.
+
+    Raises:
+        ExportError: The checkpoint can't become a bundle, or the bundle falls short; `out` is as it was then.
+    """
+    source = checkpoint.read(options.source)
+    template = templates.resolve(options.template, source.tokenizer)
+    conversations = corpus.read(options.texts)
+    with bundle.folder(options.out) as folder:
+        say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights through optimum")
+        tuned = BUILDERS[source.architecture](convert.to_onnx(source), source.config)
+        manifest = _manifest(options, source, template)
+        manifest["files"] = bundle.write_model(folder, tuned, source.tokenizer)
+        bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
+        ids = _ids(folder, conversations)
+        say(f"PyTorch on {len(ids)} texts")
+        reference = torch_logits(source, ids)
+        parity.gate(parity.compare(logits(tuned, ids), reference, source.refusal), "fp32")
+        say(f"recipe {options.recipe}")
+        made = quantize.RECIPES[options.recipe](tuned, ids[:: max(1, len(ids) // _CALIBRATION)])
+        manifest["files"] = bundle.write_model(folder, made.model, source.tokenizer)
+        if made.alpha is not None:
+            manifest["exported"]["smoothing"] = made.alpha
+        found = _compare(folder, manifest, conversations, reference, source.refusal)
+        manifest["parity"] = found.record()
+        bundle.write_manifest(folder, manifest)
+        (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
+        parity.gate(found, options.recipe)
+    return found
+
+
+def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": options.name or options.out.name,
+        "version": options.model_version,
+        "source": {"repository": options.repository or options.source.resolve().name, "revision": options.revision},
+        "licence": options.licence,
+        "languages": list(options.languages),
+        "architecture": source.architecture,
+        "parameters": source.parameters,
+        "recipe": options.recipe,
+        "max_tokens": source.max_tokens,
+        "labels": list(source.labels),
+        "refusal": source.refusal,
+        "template": template,
+        "operating_points": {"balanced": 0.5},
+        "files": {},
+        "parity": None,
+        "exported": {
+            "demur": demur.__version__,
+            **{name: version(name) for name in ("optimum-onnx", "torch", "transformers", "onnx", "onnxruntime")},
+        },
+    }
+
+
+def _ids(folder: Path, conversations: list[Conversation]) -> list[NDArray[np.int64]]:
+    """Token ids `[1, n]` of every conversation, made by the runtime itself."""
+    model = demur.load(folder)
+    return [np.array([model.encode(conversation)], np.int64) for conversation in conversations]
+
+
+def _compare(
+    folder: Path,
+    manifest: dict[str, Any],
+    conversations: list[Conversation],
+    reference: NDArray[np.float32],
+    refusal: int,
+) -> parity.Parity:
+    """Run the finished bundle through the runtime, as a user would."""
+    bundle.write_manifest(folder, manifest)
+    model = demur.load(folder)
+    verdicts = [model.judge_row(conversation) for conversation in conversations]
+    return parity.compare(np.array([v.logits for v in verdicts], np.float32), reference, refusal)

@@ -1,0 +1,37 @@
+"""The PyTorch original: what every graph is measured against."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification
+
+from demur.errors import CheckpointError
+from demur_export.checkpoint import Checkpoint
+
+
+def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+    """Return PyTorch's fp32 logits `[texts, labels]` for token ids `[1, n]` each, run one by one.
+
+    Raises:
+        CheckpointError: transformers can't load the checkpoint.
+    """
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            torch_dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.folder}: transformers can't load this checkpoint ({error})") from error
+    if report["missing_keys"]:
+        raise CheckpointError(
+            f"{checkpoint.folder}: model.safetensors lacks {', '.join(sorted(report['missing_keys'])[:5])}; "
+            "transformers would fill them with random numbers"
+        )
+    model.eval()
+    with torch.inference_mode():
+        return np.concatenate([model(input_ids=torch.from_numpy(ids)).logits.numpy() for ids in texts])

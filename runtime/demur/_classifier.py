@@ -1,0 +1,242 @@
+"""The whole flow: conversation -> turns -> text -> ids -> logits -> Verdict."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from demur import _bundle, _machine
+from demur._bundle import Bundle
+from demur._conversation import Conversation, from_messages, from_prompt, from_row
+from demur._elide import Fitted, fit
+from demur._markers import Neutraliser, harden
+from demur._session import Session
+from demur._stream import ordered_map
+from demur._template import Segment, Turn
+from demur._tokenizer import Tokenizer
+from demur._verdict import Verdict, probability
+from demur.errors import InputError, ShapeError
+
+
+class Classifier:
+    """A loaded bundle. Made by `load`; safe to share among threads, to pickle and to use after a fork.
+
+    Args:
+        bundle: What the model is.
+        tokenizer: Its tokenizer.
+        open_session: Opens a session of so many threads.
+        threads: Threads for one text.
+        threshold: The score from which a reply counts as a refusal.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        tokenizer: Tokenizer,
+        open_session: Callable[[int], Session],
+        *,
+        threads: int,
+        threshold: float,
+    ) -> None:
+        self._bundle, self._tokenizer, self._open_session = bundle, tokenizer, open_session
+        self._threads, self._threshold = threads, threshold
+        special = tokenizer.special.keys() - {bundle.template.ellipsis}
+        self._neutralise = Neutraliser([*bundle.template.markers, *special])
+        self._structural = sorted(special)
+        self._structural_ids = {tokenizer.special[token] for token in special}
+        self._added = self._count_structural(tokenizer.encode(""))
+        self._lock = threading.Lock()
+        self._session = open_session(threads)
+        self._single = self._session if threads == 1 else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reload, (self._bundle.folder, self._open_session, self._threads, self._threshold)
+
+    def __repr__(self) -> str:
+        return f"<demur.Classifier {self.name} ({self._bundle.recipe}) threshold={self._threshold:g}>"
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self._bundle.name
+
+    @property
+    def threshold(self) -> float:
+        """The score from which a reply counts as a refusal."""
+        return self._threshold
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens the model reads; what is longer is elided."""
+        return self._bundle.max_tokens
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's own labels, by output."""
+        return self._bundle.labels
+
+    def check(self, response: str, *, prompt: str | None = None, system: str | None = None) -> Verdict:
+        """Judge one reply.
+
+        Args:
+            response: What the assistant replied.
+            prompt: What the user asked. A verdict without it rests on the reply alone.
+            system: The system prompt, if there was one.
+
+        Raises:
+            EmptyResponseError: The reply is blank.
+            ShapeError: An argument is not a string.
+        """
+        return self._judge(from_prompt(response, prompt, system), self._session)
+
+    def check_chat(self, messages: Sequence[Mapping[str, Any]]) -> Verdict:
+        """Judge the last reply of a chat, given as OpenAI-style messages.
+
+        Args:
+            messages: `{"role": ..., "content": ...}` each; the last one is the assistant's.
+
+        Raises:
+            EmptyResponseError: The last reply has no text.
+            ShapeError: Not such a list, or the last message is not the assistant's.
+        """
+        return self._judge(from_messages(messages), self._session)
+
+    def check_text(self, text: str) -> Verdict:
+        """Judge a conversation that is already written in the model's own template.
+
+        Role tags in `text` are structure here; pass text that others wrote to `check` or `check_chat`.
+
+        Raises:
+            EmptyResponseError: There is no reply in it.
+            ShapeError: It is not a string, or its last turn is not the assistant's.
+        """
+        if not isinstance(text, str):
+            raise ShapeError(f"text is {type(text).__name__}, expected a string")
+        return self._judge(Conversation((), rendered=text), self._session)
+
+    @overload
+    def stream(
+        self, conversations: Iterable[Any], *, workers: int | None = ..., errors: Literal["raise"] = ...
+    ) -> Iterator[Verdict]: ...
+    @overload
+    def stream(
+        self, conversations: Iterable[Any], *, workers: int | None = ..., errors: Literal["return"]
+    ) -> Iterator[Verdict | InputError]: ...
+    def stream(
+        self, conversations: Iterable[Any], *, workers: int | None = None, errors: Literal["raise", "return"] = "raise"
+    ) -> Iterator[Verdict | InputError]:
+        """Judge many conversations: in order, in parallel, in bounded memory.
+
+        Args:
+            conversations: Any iterable, of any length, of what `demur score` takes: objects with `messages`,
+                `conversations`, `prompt` and `response`, `instruction` and `output`, or `text`; lists of messages;
+                strings (a reply alone). At most eight for each worker are taken ahead of the verdicts.
+            workers: Texts judged at a time, each on one thread; by default the cores that this machine grants.
+            errors: What becomes of a conversation that can't be judged: `raise` its error, which names its place,
+                when its turn has come, or `return` the error in its place and go on.
+
+        Raises:
+            InputError: A conversation can't be judged, and `errors` is `raise`.
+        """
+        if errors not in ("raise", "return"):
+            raise ValueError(f"errors is {errors!r}; it must be 'raise' or 'return'")
+
+        def judge(row: Any) -> Verdict | InputError:
+            try:
+                return self.judge_row(row)
+            except InputError as error:
+                return error
+
+        judged = ordered_map(judge, conversations, _machine.cores() if workers is None else workers)
+        return judged if errors == "return" else _raising(judged)
+
+    def judge_row(self, row: Any) -> Verdict:
+        """Judge the last reply of one row of a data set on one thread; `stream` says which shapes are known."""
+        return self._judge(from_row(row), self._one_thread())
+
+    def judge_replies(self, row: Any) -> list[tuple[int, Verdict]]:
+        """Judge every reply of one row on one thread, each with what came before it.
+
+        Returns:
+            For each assistant turn with text, its place in the list of messages and its verdict.
+        """
+        conversation, template = from_row(row), self._bundle.template
+        session = self._one_thread()
+        if conversation.rendered is None:
+            return [(i, self._verdict(self._fit_turns(turns), session)) for i, turns in conversation.replies()]
+        parsed = template.replies(conversation.rendered)
+        return [(i, self._verdict(self._fit(segments), session)) for i, segments in parsed]
+
+    def encode(self, row: Any) -> list[int]:
+        """Return the token ids that the model reads for one row, elided where it is too long."""
+        return self._fit_conversation(from_row(row)).ids
+
+    def _judge(self, conversation: Conversation, session: Session) -> Verdict:
+        return self._verdict(self._fit_conversation(conversation), session)
+
+    def _fit_conversation(self, conversation: Conversation) -> Fitted:
+        if conversation.rendered is not None:
+            return self._fit(self._bundle.template.parse_to_reply(conversation.rendered))
+        return self._fit_turns(conversation.last())
+
+    def _fit_turns(self, turns: Sequence[Turn]) -> Fitted:
+        safe = [Turn(role, self._neutralise(content)) for role, content in turns]
+        fitted = self._fit(self._bundle.template.segments(safe))
+        if self._poses_as_structure(fitted):
+            safe = [Turn(role, harden(content)) for role, content in safe]
+            fitted = self._fit(self._bundle.template.segments(safe))
+        return fitted
+
+    def _fit(self, segments: Sequence[Segment]) -> Fitted:
+        return fit(segments, self._tokenizer, self._bundle.max_tokens, self._bundle.template.ellipsis)
+
+    def _poses_as_structure(self, fitted: Fitted) -> bool:
+        """Whether the ids hold more role tags and special tokens than the text spells and the tokenizer adds."""
+        spelled = sum(fitted.text.count(token) for token in self._structural)
+        return self._count_structural(fitted.ids) > spelled + self._added
+
+    def _count_structural(self, ids: Sequence[int]) -> int:
+        return sum(i in self._structural_ids for i in ids)
+
+    def _verdict(self, fitted: Fitted, session: Session) -> Verdict:
+        logits = session.run(np.array([fitted.ids], dtype=np.int64))[0].tolist()
+        score = probability(logits, self._bundle.refusal)
+        refusal = score >= self._threshold
+        return Verdict(
+            refusal=refusal,
+            score=score,
+            label=self._label(refusal, logits),
+            threshold=self._threshold,
+            model=self._bundle.name,
+            tokens=len(fitted.ids),
+            elided=fitted.elided,
+            logits=tuple(logits),
+        )
+
+    def _label(self, refusal: bool, logits: Sequence[float]) -> str:
+        """The model's name for the decision: of the other labels, the likeliest, where it is no refusal."""
+        index = self._bundle.refusal
+        others = [i for i in range(len(logits)) if i != index]
+        return self.labels[index if refusal else max(others, key=logits.__getitem__)]
+
+    def _one_thread(self) -> Session:
+        """The session that workers share: one thread a run, so that runs go on side by side."""
+        if self._single is None:
+            with self._lock:
+                if self._single is None:
+                    self._single = self._open_session(1)
+        return self._single
+
+
+def _raising(judged: Iterator[Verdict | InputError]) -> Iterator[Verdict]:
+    for i, verdict in enumerate(judged):
+        if isinstance(verdict, InputError):
+            raise type(verdict)(f"conversation {i}: {verdict}") from verdict
+        yield verdict
+
+
+def _reload(folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float) -> Classifier:
+    bundle = _bundle.read(folder)
+    return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=threshold)

@@ -1,0 +1,67 @@
+"""A name or a folder to a classifier."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from demur import _bundle, _machine
+from demur._bundle import Bundle
+from demur._classifier import Classifier
+from demur._session import OnnxSession
+from demur._tokenizer import Tokenizer
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    threshold: float | str | None = None,
+    verify: bool = True,
+) -> Classifier:
+    """Load a bundle.
+
+    Args:
+        model: A bundle's name or folder; by default the one that comes with demur.
+        device: `cpu` or `cuda`.
+        threads: Threads for one text; by default the cores that this machine grants.
+        threshold: The score from which a reply counts as a refusal: a probability, or the name of one of the
+            bundle's operating points; by default the bundle's `balanced`.
+        verify: Compare the files' sha256 with the recorded ones (in the background of loading).
+
+    Raises:
+        BundleError: The bundle can't be used; see `demur.errors` for the kinds.
+        DeviceError: The device asked for is not the one that would run.
+        ValueError: `threads` or `threshold` is out of its range.
+    """
+    bundle = _bundle.read(_bundle.find(model))
+    threads = _machine.cores() if threads is None else threads
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; it must be at least 1")
+    at = _threshold(bundle, threshold)
+    open_session = partial(OnnxSession, bundle.model.path, bundle.recipe, device)
+    if not verify:
+        return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=at)
+    with ThreadPoolExecutor(1) as background:
+        sums = background.submit(bundle.check_sums)
+        try:
+            made = Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=at)
+        finally:
+            # subtle: a changed file often fails to load too; that its contents changed is the better message.
+            sums.result()
+    return made
+
+
+def _threshold(bundle: Bundle, threshold: float | str | None) -> float:
+    if threshold is None:
+        threshold = "balanced"
+    if isinstance(threshold, str):
+        if threshold not in bundle.operating_points:
+            raise ValueError(
+                f"threshold is {threshold!r}; {bundle.name} has the operating points "
+                f"{', '.join(bundle.operating_points)}, or give a number from 0 to 1"
+            )
+        return float(bundle.operating_points[threshold])
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; it must be from 0 to 1")
+    return float(threshold)

@@ -1,0 +1,98 @@
+"""What this machine grants to this process: cores by affinity and cgroup quota, instruction sets."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+# What demur's int8 graphs can use, in the spelling of /proc/cpuinfo.
+_INTERESTING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+_EXACT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+_X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+
+
+def affinity() -> int:
+    """Return the number of processors this process may be scheduled on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return the processors' worth of time that the tightest cgroup around this process grants, None if unlimited.
+
+    Reads cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us` over `cpu.cfs_period_us`), from the process's own
+    group up to the root. In a container the root is the container's own group.
+
+    Args:
+        root: Where cgroups are mounted.
+        membership: The process's list of groups.
+    """
+    limits = []
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            mount = root
+        elif "cpu" in controllers.split(","):
+            mount = next((root / name for name in (controllers, "cpu") if (root / name).is_dir()), root)
+        else:
+            continue
+        folder = mount / group.strip("/")
+        for place in (folder, *folder.parents):
+            limits.append(_limit(place))
+            if place == mount:
+                break
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _limit(group: Path) -> float | None:
+    try:
+        allowed, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            allowed = (group / "cpu.cfs_quota_us").read_text().strip()
+            period = (group / "cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if allowed in ("max", "-1") or int(period) <= 0:
+        return None
+    return int(allowed) / int(period)
+
+
+def cores() -> int:
+    """Return how many threads this process can keep busy: the lesser of affinity and quota, at least 1.
+
+    A quota of 1.5 gives 1: a second thread would be stopped for half of every period.
+    """
+    limit = quota()
+    granted = affinity()
+    return granted if limit is None else max(1, min(granted, int(limit)))
+
+
+def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """Return the instruction sets that matter for int8 products; empty where they cannot be read."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return ()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            present = set(value.split())
+            return tuple(name for name in _INTERESTING if name in present)
+    return ()
+
+
+def int8_saturates(machine: str | None = None, sets: tuple[str, ...] | None = None) -> bool:
+    """Return whether 8-bit products overflow 16 bits here: x86 without VNNI and AMX.
+
+    There `vpmaddubsw` adds two u8 x s8 products in 16 bits and saturates, so the same graph gives other
+    answers. Where the instruction sets can't be read, x86 counts as saturating: slower, never wrong.
+    """
+    machine = platform.machine() if machine is None else machine
+    sets = instruction_sets() if sets is None else sets
+    return machine.lower() in _X86 and not _EXACT.intersection(sets)

@@ -1,0 +1,63 @@
+"""`demur score`: a stream of JSONL lines through a classifier."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Literal
+
+from tqdm import tqdm
+
+from demur import _machine
+from demur._classifier import Classifier
+from demur._jsonl import score_line
+from demur._stream import ordered_map
+
+
+@dataclass
+class Tally:
+    """What was done: lines scored or not, refusals found, lines that could not be scored."""
+
+    lines: int = 0
+    refusals: int = 0
+    failed: int = 0
+
+
+def score_file(
+    model: Classifier, source: IO[bytes], target: IO[bytes], *, workers: int | None, turns: Literal["last", "all"]
+) -> Tally:
+    """Score every line of `source` into `target`, in order, in bounded memory; blank lines are skipped.
+
+    Args:
+        model: The classifier.
+        source: JSONL, one conversation a line.
+        target: Gets one line for each, as soon as it is known.
+        workers: Texts at a time; by default the cores that this machine grants.
+        turns: Whether to judge the last reply of a line or all of them.
+    """
+    tally = Tally()
+    scored = ordered_map(partial(score_line, model, turns), _numbered(source), workers or _machine.cores())
+    with tqdm(scored, total=_count(source), unit=" rows", disable=not sys.stderr.isatty(), mininterval=0.5) as progress:
+        for line, refusals, failed in progress:
+            target.write(line.encode() + b"\n")
+            target.flush()
+            tally.lines += 1
+            tally.refusals += refusals
+            tally.failed += failed
+            if not progress.disable:
+                progress.set_postfix(refusals=tally.refusals, errors=tally.failed, refresh=False)
+    return tally
+
+
+def _numbered(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    return ((number, line) for number, line in enumerate(source, 1) if line.strip())
+
+
+def _count(source: IO[bytes]) -> int | None:
+    """Count a file's lines for the progress bar; None where there is none to show or the input can't be reread."""
+    if not (sys.stderr.isatty() and source.seekable()):
+        return None
+    at = source.tell()
+    lines = sum(1 for line in source if line.strip())
+    source.seek(at)
+    return lines

@@ -1,0 +1,106 @@
+"""Turns to segments of one string, and back: how a conversation is written for one model."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from demur.errors import EmptyResponseError, ShapeError
+
+
+class Turn(NamedTuple):
+    """One message: who spoke, and what."""
+
+    role: str
+    content: str
+
+
+class Segment(NamedTuple):
+    """A turn as the model reads it: what opens it (role tag, separator) and its content."""
+
+    opening: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a model writes conversations. All of it comes from the bundle.
+
+    Attributes:
+        roles: What opens a turn of each role. A role that is not named here is not part of what the model
+            reads, and its turns are left out.
+        separator: What stands between two turns.
+        ellipsis: What marks the place where text was left out.
+    """
+
+    roles: Mapping[str, str]
+    separator: str
+    ellipsis: str
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The role tags without the white space around them."""
+        return tuple(tag for tag in (opening.strip() for opening in self.roles.values()) if tag)
+
+    def segments(self, turns: Sequence[Turn]) -> list[Segment]:
+        """Return the turns that this model reads, each with what opens it."""
+        known = [turn for turn in turns if turn.role in self.roles]
+        return [
+            Segment((self.separator if i else "") + self.roles[turn.role], turn.content) for i, turn in enumerate(known)
+        ]
+
+    def parse(self, text: str) -> list[Segment]:
+        """Split a rendered text at its role tags; the segments put together are `text` again.
+
+        Text before the first tag becomes a segment without an opening. A text without any tag is one segment.
+        """
+        openings = [re.escape(opening) for opening in self.roles.values() if opening.strip()]
+        if not openings:
+            return [Segment("", text)]
+        openings.sort(key=len, reverse=True)
+        parts = re.split(f"((?:{re.escape(self.separator)})?(?:{'|'.join(openings)}))", text)
+        segments = [Segment("", parts[0])] if parts[0] else []
+        return segments + [Segment(parts[i], parts[i + 1]) for i in range(1, len(parts), 2)]
+
+    def is_reply(self, segment: Segment) -> bool:
+        """Whether a parsed segment is an assistant's turn."""
+        return segment.opening.endswith(self.roles["assistant"])
+
+    def parse_to_reply(self, text: str) -> list[Segment]:
+        """Split a rendered text, which must end with the assistant's reply.
+
+        Raises:
+            ShapeError: It has no role tags, or its last turn is not the assistant's.
+            EmptyResponseError: Its last turn is blank.
+        """
+        segments = self.parse(text)
+        if segments and not self.is_reply(segments[-1]):
+            tag = self.roles["assistant"].strip()
+            raise ShapeError(
+                f"the text's last turn is not opened by {tag}; expected a conversation in the model's own template "
+                "that ends with the assistant's reply (a bare reply is for check, or the key response)"
+            )
+        if not segments or not segments[-1].content.strip():
+            raise EmptyResponseError("the response is empty, so there is no reply to judge")
+        return segments
+
+    def replies(self, text: str) -> list[tuple[int, list[Segment]]]:
+        """Return each reply's place among a rendered text's turns, and the segments up to it.
+
+        Raises:
+            EmptyResponseError: No assistant turn has text.
+        """
+        segments = self.parse(text)
+        found = [
+            (i, segments[: i + 1])
+            for i, segment in enumerate(segments)
+            if self.is_reply(segment) and segment.content.strip()
+        ]
+        if not found:
+            raise EmptyResponseError("no assistant turn has text, so there is no reply to judge")
+        return found
+
+
+def render(segments: Sequence[Segment]) -> str:
+    """Return the one string that the model reads."""
+    return "".join(opening + content for opening, content in segments)

@@ -1,0 +1,42 @@
+"""Logits to a verdict."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result for one conversation.
+
+    Attributes:
+        refusal: Whether `score` reaches `threshold`.
+        score: The probability that the reply declines, 0 to 1.
+        label: The model's own name for the decision.
+        threshold: The score from which a reply counts as a refusal.
+        model: The bundle's name.
+        tokens: Tokens that the model read, special tokens included.
+        elided: Tokens left out because the conversation is longer than the model reads; 0 if all was read.
+        logits: The model's raw outputs, one for each of its labels.
+    """
+
+    refusal: bool
+    score: float
+    label: str
+    threshold: float
+    model: str
+    tokens: int
+    elided: int
+    logits: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain dictionary, fit for JSON."""
+        return asdict(self) | {"logits": list(self.logits)}
+
+
+def probability(logits: Sequence[float], index: int) -> float:
+    """Return the softmax of `logits` at `index`, computed in double precision without overflow."""
+    peak = max(logits)
+    weights = [math.exp(logit - peak) for logit in logits]
+    return weights[index] / sum(weights)

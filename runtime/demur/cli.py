@@ -1,0 +1,189 @@
+"""`demur`: check one conversation, score many, list models, look at the machine."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from demur._load import load
+from demur._verdict import Verdict
+from demur.errors import DemurError, InputError
+
+_REFUSED, _ANSWERED = 1, 0
+_FAULT, _INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `demur` and return its exit status.
+
+    0 done; 1 a refusal (`check --exit-code`), lines that could not be scored (`score`) or a damaged bundle
+    (`doctor`); 2 wrong usage or an input, model or device that can't be used; 130 interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # The reader has gone (as `head` does); nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAULT
+    except KeyboardInterrupt:
+        print("demur: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except (DemurError, OSError, ValueError) as error:
+        print(f"demur: {error}", file=sys.stderr)
+        return _FAULT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="demur", description="Tell a refusal from an answer.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("--model", metavar="NAME|FOLDER", help="a bundle (default: the one that comes with demur)")
+    model.add_argument("--threshold", type=_threshold, metavar="T", help="score from which a reply is a refusal")
+    model.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: %(default)s)")
+
+    check = commands.add_parser("check", parents=[model], help="judge one conversation")
+    check.add_argument("text", nargs="?", metavar="TEXT|-", help="the assistant's reply; - reads standard input")
+    check.add_argument("--prompt", help="what the user asked")
+    check.add_argument("--system", help="the system prompt")
+    check.add_argument("--chat", metavar="FILE|-", help="a JSON file with the messages, in place of TEXT")
+    check.add_argument("--rendered", action="store_true", help="TEXT is already in the model's own template")
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    check.add_argument("--exit-code", action="store_true", help="exit with 1 for a refusal")
+    check.set_defaults(run=_check)
+
+    score = commands.add_parser("score", parents=[model], help="judge every line of a JSONL file")
+    score.add_argument("input", metavar="INPUT.jsonl|-", help="one conversation a line; - reads standard input")
+    score.add_argument(
+        "-o", "--output", default="-", metavar="OUT.jsonl|-", help="where to write (default: standard output)"
+    )
+    score.add_argument("--workers", type=_positive, metavar="N", help="texts at a time (default: the cores granted)")
+    score.add_argument("--turns", choices=["last", "all"], default="last", help="which replies (default: %(default)s)")
+    score.set_defaults(run=_score)
+
+    models = commands.add_parser("models", help="list the models that can be loaded by name")
+    models.add_argument("--json", action="store_true", help="print one JSON list")
+    models.set_defaults(run=_models)
+
+    doctor = commands.add_parser("doctor", help="show versions, cores and instruction sets, and check the bundles")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def _threshold(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # the name of an operating point
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def _check(options: argparse.Namespace) -> int:
+    if (options.text is None) == (options.chat is None):
+        raise InputError("give either TEXT or --chat FILE")
+    if options.rendered and (options.chat or options.prompt or options.system):
+        raise InputError("--rendered text holds the whole conversation; leave out --chat, --prompt and --system")
+    if options.chat and (options.prompt or options.system):
+        raise InputError("--chat holds the whole conversation; leave out --prompt and --system")
+    text = _read(options.chat or options.text) if options.chat or options.text == "-" else options.text
+    model = load(options.model, device=options.device, threshold=options.threshold)
+    if options.chat:
+        verdict = model.check_chat(_messages(options.chat, text))
+    elif options.rendered:
+        verdict = model.check_text(text)
+    else:
+        verdict = model.check(text, prompt=options.prompt, system=options.system)
+    print(json.dumps(verdict.to_dict()) if options.json else _line(verdict))
+    return _REFUSED if options.exit_code and verdict.refusal else _ANSWERED
+
+
+def _line(verdict: Verdict) -> str:
+    word = "refusal" if verdict.refusal else "no refusal"
+    elided = f", {verdict.elided} elided" if verdict.elided else ""
+    facts = f"{verdict.model}, threshold {verdict.threshold:g}, {verdict.tokens} tokens{elided}"
+    return f"{word}  {verdict.score:.3f}  ({facts})"
+
+
+def _read(name: str) -> str:
+    data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = "standard input" if name == "-" else name
+        raise InputError(f"{where}: not UTF-8: byte {data[error.start]:#04x} at position {error.start}") from error
+
+
+def _messages(name: str, text: str) -> Any:
+    where = "standard input" if name == "-" else name
+    try:
+        chat = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON: {error}") from error
+    return chat["messages"] if isinstance(chat, dict) and "messages" in chat else chat
+
+
+def _score(options: argparse.Namespace) -> int:
+    from demur._score import score_file
+
+    model = load(options.model, device=options.device, threshold=options.threshold, threads=1)
+    with contextlib.ExitStack() as stack:
+        source, target = _open_files(options, stack)
+        tally = score_file(model, source, target, workers=options.workers, turns=options.turns)
+    if tally.failed:
+        print(
+            f"demur: {tally.failed} of {tally.lines} lines could not be scored; see their demur.error", file=sys.stderr
+        )
+    return 1 if tally.failed else 0
+
+
+def _open_files(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    source = sys.stdin.buffer if options.input == "-" else stack.enter_context(Path(options.input).open("rb"))
+    if options.output == "-":
+        return source, sys.stdout.buffer
+    if options.input != "-" and Path(options.output).exists() and os.path.samefile(options.input, options.output):
+        raise InputError(f"{options.output}: is the input itself; write to another file")
+    return source, stack.enter_context(Path(options.output).open("wb"))
+
+
+def _models(options: argparse.Namespace) -> int:
+    from demur._bundle import available, read
+
+    rows: list[dict[str, Any]] = [
+        {
+            "name": bundle.name,
+            "source": bundle.source["repository"],
+            "languages": list(bundle.languages),
+            "max_tokens": bundle.max_tokens,
+            "precision": bundle.recipe,
+            "megabytes": round(bundle.size / 1e6, 1),
+            "licence": bundle.licence,
+        }
+        for bundle in (read(folder) for folder in available().values())
+    ]
+    if options.json:
+        print(json.dumps(rows))
+    for row in rows if not options.json else ():
+        facts = f"{row['max_tokens']} tokens, {row['precision']}, {row['megabytes']} MB, {row['licence']}"
+        print(f"{row['name']}  {facts}\n  from {row['source']}\n  languages: {' '.join(row['languages'])}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from demur._doctor import examine, lines
+
+    report = examine()
+    print(json.dumps(report) if options.json else "\n".join(lines(report)))
+    return 0 if all(bundle["intact"] for bundle in report["bundles"]) else 1
