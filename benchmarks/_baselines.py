@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from _common import SEED, Floats
 
 TRAIN_ROWS = 30_000
-SEED = 20
 # Characters of a reply that the regex reads: one that declines mostly says so at once, and later on the same words
 # are mostly caveats of an answer. Written on training rows alone, as are the patterns.
 REGEX_HEAD = 300
@@ -81,7 +79,8 @@ REFUSAL_PATTERNS = {
     ),
     "nl": (
         r"\bik (?:\w+ )?(?:kan|mag|wil|zal|ga|ben)\b.{0,45}\b(?:niet|geen|niets)\b|\bik (?:moet )?weiger",
-        r"\b(?:kan|mag|zal) ik\b.{0,45}\b(?:niet|geen|niets)\b|\b(?:het spijt me|sorry|helaas)\b.{0,40}\b(?:niet|geen)\b",
+        r"\b(?:kan|mag|zal) ik\b.{0,45}\b(?:niet|geen|niets)\b",
+        r"\b(?:het spijt me|sorry|helaas)\b.{0,40}\b(?:niet|geen)\b",
     ),
     "es": (
         r"\bno (?:(?:te|le|os|les|lo|me) )?(?:puedo|podría|podré|estoy en condiciones|soy capaz|es posible)\b",
@@ -94,7 +93,9 @@ REFUSAL_PATTERNS = {
     ),
     "th": (r"ไม่(?:สามารถ|อาจ|ได้รับอนุญาต|ขอ|สะดวก)|(?:ขออภัย|ขอโทษ|เสียใจ).{0,60}ไม่|ขอปฏิเสธ|ช่วย(?:คุณ)?.{0,20}ไม่ได้",),
 }
-_REFUSAL = re.compile("|".join(p for patterns in REFUSAL_PATTERNS.values() for p in patterns), re.IGNORECASE | re.DOTALL)
+_REFUSAL = re.compile(
+    "|".join(pattern for patterns in REFUSAL_PATTERNS.values() for pattern in patterns), re.IGNORECASE | re.DOTALL
+)
 
 REFUSAL_SUBSTRINGS = (
     "i'm sorry, but",

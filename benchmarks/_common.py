@@ -1,20 +1,27 @@
-"""What the benchmarks share: reading rows, metrics with intervals, and where results go."""
+"""What the benchmarks share: labelled sets, metrics with intervals, panels, and where results go."""
 
 import gzip
 import importlib.util
+import io
 import json
 import platform
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
 from demur import __version__, _machine
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +46,38 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Read the objects of a JSONL file, gzip or plain."""
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+@dataclass
+class EvalSet:
+    """A labelled set and each method's scores of its rows.
+
+    Attributes:
+        index: Each row's place in the file.
+        labels: 1 for a refusal, 0 for none.
+        elided: Rows longer than the model reads.
+    """
+
+    name: str
+    path: Path
+    index: list[int]
+    rows: list[dict[str, Any]]
+    labels: Floats
+    elided: int = 0
+    scores: dict[str, Floats] = field(default_factory=dict)
+
+
+def read_sets(folder: Path, limit: int | None = None) -> list[EvalSet]:
+    """Read every `eval_*.jsonl.gz` of a folder, or `limit` rows of each, evenly spread."""
+    sets = []
+    for path in sorted(folder.glob("eval_*.jsonl.gz")):
+        rows = read_rows(path)
+        kept = len(rows) if limit is None else min(limit, len(rows))
+        index = [i * len(rows) // kept for i in range(kept)]
+        labels = np.array([float(rows[i]["label"]) for i in index])
+        name = path.name.removeprefix("eval_").removesuffix(".jsonl.gz")
+        sets.append(EvalSet(name, path, index, [rows[i] for i in index], labels))
+    return sets
 
 
 def machine_record(*packages: str) -> dict[str, Any]:
@@ -76,8 +115,11 @@ def _cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def _command() -> str:
     """The command without the folders of this machine: absolute paths are cut to their last part."""
-    arguments = [Path(value).name if value.startswith("/") else value for value in sys.argv[1:]]
-    return " ".join(["python", f"{FOLDER.name}/{Path(sys.argv[0]).name}", *arguments])
+    said = ["python", f"{FOLDER.name}/{Path(sys.argv[0]).name}"]
+    for argument in sys.argv[1:]:
+        option, equals, value = argument.rpartition("=")
+        said.append(option + equals + (Path(value).name if value.startswith("/") else value))
+    return " ".join(said)
 
 
 def write_results(question: str, record: Mapping[str, Any]) -> Path:
@@ -170,3 +212,30 @@ def calibration_error(weights: Floats, labels: Floats, scores: Floats) -> Floats
 def bin_of(scores: Floats) -> npt.NDArray[np.int64]:
     """Return each score's bin, 0 to `BINS` - 1."""
     return np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+
+
+def panels(titles: Sequence[str]) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with a square panel of 0 to 1 by 0 to 1 for each title, two side by side."""
+    from matplotlib.figure import Figure
+
+    lines = -(-len(titles) // 2)
+    figure = Figure(figsize=(8.4, 4.3 * lines), layout="constrained")
+    every = list(figure.subplots(lines, 2, squeeze=False).flat)
+    for axes, title in zip(every, titles, strict=False):
+        axes.set(title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.grid(color="#e4e4e4", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in every[len(titles) :]:
+        axes.set_visible(False)
+    return figure, every[: len(titles)]
+
+
+def save_plot(figure: "Figure", name: str) -> None:
+    """Write a figure to `plots/<name>.png`."""
+    from PIL import Image
+
+    PLOTS.mkdir(exist_ok=True)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110)
+    # subtle: 64 colours are enough for lines and letters, and a third of the bytes.
+    Image.open(drawn).convert("RGB").quantize(64).save(PLOTS / f"{name}.png", optimize=True)

@@ -3,7 +3,7 @@
     python benchmarks/bench_accuracy.py --data FOLDER [--model NAME|FOLDER] [--limit N]
 
 FOLDER holds `eval_*.jsonl.gz` (`prompt`, `response`, `label` with 1 for a refusal, `label_kind`, `lang`),
-`train.jsonl.gz` for the TF-IDF baseline and `card_examples.jsonl`. No text of theirs is written anywhere.
+`train.jsonl.gz` for the TF-IDF baseline and `card_examples.jsonl`. None of their texts is written anywhere.
 """
 
 import argparse
@@ -13,73 +13,24 @@ import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 import _common as common
 import demur
-import numpy as np
 from _baselines import Tfidf, regex_scores, substring_scores
-from _common import Floats
+from _common import EvalSet
 from demur import _bundle
 
-METHODS = {"demur": "demur", "tfidf": "TF-IDF + regression", "regex": "refusal regex", "substring": "substrings"}
-METRICS = {
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "auc": "ROC AUC",
-    "ece": "calibration error",
-}
+METHODS = {"demur": "demur", "tfidf": "TF-IDF + regression", "regex": "refusal regex", "substring": "substring list"}
+METRICS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC", "ece": "ECE"}
 COLOURS = {"demur": "#1f4e9c", "tfidf": "#d9760a", "regex": "#2a8a4a", "substring": "#8a3fa0"}
-BINARY = ("regex", "substring")
-# A set in more languages than this gets a table by language.
-FEW_LANGUAGES = 2
-
-
-@dataclass
-class EvalSet:
-    """A labelled set, and each method's scores of its rows.
-
-    Attributes:
-        index: Each row's place in the file.
-    """
-
-    name: str
-    path: Path
-    index: list[int]
-    rows: list[dict[str, Any]]
-    elided: int = 0
-    scores: dict[str, Floats] = field(default_factory=dict)
-
-    @property
-    def labels(self) -> Floats:
-        """1 for a refusal, 0 for none."""
-        return np.array([float(row["label"]) for row in self.rows])
-
-    @property
-    def replies(self) -> list[str]:
-        """The replies alone, which is what the baselines read."""
-        return [row["response"] for row in self.rows]
-
-    def languages(self) -> dict[str, list[int]]:
-        """Return the places of each language's rows."""
-        langs = [row["lang"] for row in self.rows]
-        return {lang: [i for i, found in enumerate(langs) if found == lang] for lang in sorted(set(langs))}
-
-
-def read_sets(folder: Path, limit: int | None) -> list[EvalSet]:
-    """Read every `eval_*.jsonl.gz`, or `limit` rows of each, evenly spread."""
-    sets = []
-    for path in sorted(folder.glob("eval_*.jsonl.gz")):
-        rows = common.read_rows(path)
-        kept = len(rows) if limit is None else min(limit, len(rows))
-        index = [i * len(rows) // kept for i in range(kept)]
-        name = path.name.removeprefix("eval_").removesuffix(".jsonl.gz")
-        sets.append(EvalSet(name, path, index, [rows[i] for i in index]))
-    return sets
+GRADED = ("demur", "tfidf")  # the others' scores are 0 or 1
+FEW_LANGUAGES = 2  # a set in more gets a table by language
+FEW_ROWS = 5  # a bin with fewer is not drawn
 
 
 def judge(model: demur.Classifier, rows: list[dict[str, Any]]) -> Iterator[demur.Verdict]:
@@ -87,50 +38,50 @@ def judge(model: demur.Classifier, rows: list[dict[str, Any]]) -> Iterator[demur
     return model.stream({"prompt": row["prompt"], "response": row["response"]} for row in rows)
 
 
-def score(sets: list[EvalSet], model: demur.Classifier, tfidf: Tfidf) -> None:
-    """Give every set each method's scores."""
-    for each in sets:
-        verdicts = list(judge(model, each.rows))
-        each.elided = sum(verdict.elided > 0 for verdict in verdicts)
-        each.scores = {
-            "demur": np.array([verdict.score for verdict in verdicts]),
-            "tfidf": tfidf.scores(each.replies),
-            "regex": regex_scores(each.replies),
-            "substring": substring_scores(each.replies),
-        }
+def score(each: EvalSet, model: demur.Classifier, tfidf: Tfidf) -> None:
+    """Give a set each method's scores."""
+    verdicts = list(judge(model, each.rows))
+    replies = [row["response"] for row in each.rows]
+    each.elided = sum(verdict.elided > 0 for verdict in verdicts)
+    each.scores = {
+        "demur": np.array([verdict.score for verdict in verdicts]),
+        "tfidf": tfidf.scores(replies),
+        "regex": regex_scores(replies),
+        "substring": substring_scores(replies),
+    }
 
 
 def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
     """Return a set's record: what it holds, and each method's metrics with their intervals."""
-    labels, weights = each.labels, common.resample(len(each.rows))
+    weights = common.resample(len(each.rows))
     methods: dict[str, Any] = {}
     for method, scores in each.scores.items():
-        values = common.rates(weights, labels, (scores >= thresholds[method]).astype(float))
-        values["auc"] = common.roc_auc(weights, labels, scores)
-        methods[method] = {metric: common.interval(value) for metric, value in values.items()}
-        graded = method not in BINARY
-        methods[method]["ece"] = (
-            common.interval(common.calibration_error(weights, labels, scores)) if graded else None
-        )
-    by_language = {lang: _language(each, places, thresholds) for lang, places in each.languages().items()}
+        values = common.rates(weights, each.labels, (scores >= thresholds[method]).astype(float))
+        values["auc"] = common.roc_auc(weights, each.labels, scores)
+        if method in GRADED:
+            values["ece"] = common.calibration_error(weights, each.labels, scores)
+        methods[method] = {"ece": None} | {metric: common.interval(value) for metric, value in values.items()}
+    langs = np.array([row["lang"] for row in each.rows])
+    places = {str(lang): np.flatnonzero(langs == lang) for lang in np.unique(langs)}
     return {
         "file": each.path.name,
         "sha256": hashlib.sha256(each.path.read_bytes()).hexdigest(),
         "rows": len(each.rows),
-        "refusals": int(labels.sum()),
+        "refusals": int(each.labels.sum()),
         "labels_by": dict(Counter(row["label_kind"] for row in each.rows)),
         "elided": each.elided,
         "methods": methods,
-        "languages": by_language if len(by_language) > FEW_LANGUAGES else {},
+        "languages": {lang: measure_part(each, rows, thresholds) for lang, rows in places.items()}
+        if len(places) > FEW_LANGUAGES
+        else {},
     }
 
 
-def _language(each: EvalSet, places: list[int], thresholds: dict[str, float]) -> dict[str, Any]:
+def measure_part(each: EvalSet, places: npt.NDArray[np.int64], thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the record of some rows of a set: each method's F1."""
     labels, weights = each.labels[places], common.resample(len(places))
-    f1 = {}
-    for method, scores in each.scores.items():
-        decided = (scores[places] >= thresholds[method]).astype(float)
-        f1[method] = common.interval(common.rates(weights, labels, decided)["f1"])
+    decided = {method: (scores[places] >= thresholds[method]).astype(float) for method, scores in each.scores.items()}
+    f1 = {method: common.interval(common.rates(weights, labels, found)["f1"]) for method, found in decided.items()}
     return {"rows": len(places), "refusals": int(labels.sum()), "f1": f1}
 
 
@@ -138,14 +89,8 @@ def check_examples(model: demur.Classifier, path: Path) -> list[dict[str, Any]]:
     """Return whether each example of the published cards is judged as its label says, with the score."""
     rows = common.read_rows(path)
     return [
-        {
-            "card": row["card"],
-            "example": row["example"],
-            "label": row["label"],
-            "published_confidence": row["published_confidence"],
-            "score": round(verdict.score, 5),
-            "right": verdict.refusal == bool(row["label"]),
-        }
+        {name: row[name] for name in ("card", "example", "label", "published_confidence")}
+        | {"score": round(verdict.score, 5), "right": verdict.refusal == bool(row["label"])}
         for row, verdict in zip(rows, judge(model, rows), strict=True)
     ]
 
@@ -162,3 +107,147 @@ def write_scores(sets: list[EvalSet]) -> None:
     common.RESULTS.mkdir(exist_ok=True)
     packed = gzip.compress(text.getvalue().encode(), mtime=0)
     (common.RESULTS / "accuracy_scores.csv.gz").write_bytes(packed)
+
+
+def markdown(record: dict[str, Any]) -> str:
+    """Return the page's section."""
+    model, examples = record["model"], record["card_examples"]
+    right = sum(example["right"] for example in examples)
+    lines = [
+        "## How often is it right?\n",
+        f"`{model['name']}` {model['version']} ({model['recipe']}), through `demur.load()`, at its threshold "
+        f"{model['threshold']:g}; {record['sample']}. In brackets: 95 % intervals from {common.RESAMPLES:,} resamples "
+        f"of the rows. ECE: expected calibration error in {common.BINS} bins; small sets bias it upwards, and its interval. "
+        f"TF-IDF is trained on {record['tfidf_rows']:,} replies; the substring list is English.\n",
+        *_main_table(record["sets"]),
+        "\n![ROC curves](plots/accuracy_roc.png)\n\n![Calibration](plots/accuracy_calibration.png)\n",
+        f"A dot grows with its bin's rows; bins of fewer than {FEW_ROWS} are not drawn.",
+    ]
+    for name, found in record["sets"].items():
+        if found["languages"]:
+            lines += [f"\nF1 on {_title(name)} by language; it says little where a language has few answers.\n"]
+            lines += _language_table(found["languages"])
+    lines += [
+        f"\nThe published cards' own examples: {right} of {len(examples)} right.\n",
+        "<details><summary>Each one</summary>\n",
+        *_table(["card", "example", "label", "score", ""], [_example(example) for example in examples]),
+        "\n</details>\n",
+        common.machine_line(record["machine"]),
+        "Raw: [accuracy.json](results/accuracy.json), [accuracy_scores.csv.gz](results/accuracy_scores.csv.gz).",
+    ]
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _cell(found: dict[str, float] | None) -> str:
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" if found else "–"
+
+
+def _main_table(sets: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, found in sets.items():
+        head = f"**{_title(name)}**<br>{found['rows']:,} rows, {found['refusals']:,} refusals<br>"
+        head += f"labels: {', '.join(found['labels_by'])}"
+        for method, values in found["methods"].items():
+            rows.append([head, METHODS[method], *(_cell(values[metric]) for metric in METRICS)])
+            head = ""
+    return _table(["set", "method", *METRICS.values()], rows)
+
+
+def _language_table(languages: dict[str, Any]) -> list[str]:
+    rows = [
+        [lang, str(found["refusals"]), str(found["rows"] - found["refusals"]), _cell(found["f1"]["demur"])]
+        + [f"{found['f1'][method]['value']:.3f}" if found["f1"][method] else "–" for method in list(METHODS)[1:]]
+        for lang, found in languages.items()
+    ]
+    return _table(["language", "refusals", "answers", *METHODS.values()], rows)
+
+
+def _example(example: dict[str, Any]) -> list[str]:
+    label = "refusal" if example["label"] else "answer"
+    verdict = "right" if example["right"] else "**wrong**"
+    return [example["card"], str(example["example"]), label, f"{example['score']:.3f}", verdict]
+
+
+def plot_roc(sets: list[EvalSet], thresholds: dict[str, float]) -> None:
+    """Draw each set's ROC curves, with every method's operating point."""
+    from sklearn.metrics import roc_curve
+
+    figure, every = common.panels([f"{_title(each.name)} ({len(each.rows):,} rows)" for each in sets])
+    for axes, each in zip(every, sets, strict=True):
+        for method, scores in each.scores.items():
+            if method in GRADED:
+                axes.plot(*roc_curve(each.labels, scores)[:2], color=COLOURS[method], linewidth=1.6)
+            found = scores >= thresholds[method]
+            point = (found[each.labels == 0].mean(), found[each.labels == 1].mean())
+            marker = "o" if method in GRADED else "X"
+            axes.plot(*point, marker, color=COLOURS[method], markersize=7, label=METHODS[method], linestyle="none")
+        axes.set(xlabel="answers taken for refusals", ylabel="refusals found")
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    common.save_plot(figure, "accuracy_roc")
+
+
+def plot_calibration(sets: list[EvalSet]) -> None:
+    """Draw each set's share of refusals against the score, by bin; a dot grows with its bin's rows."""
+    figure, every = common.panels([f"{_title(each.name)} ({len(each.rows):,} rows)" for each in sets])
+    for axes, each in zip(every, sets, strict=True):
+        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
+        for method in reversed(GRADED):
+            bins = common.bin_of(each.scores[method])
+            used, counts = np.unique(bins, return_counts=True)
+            used, counts = used[counts >= FEW_ROWS], counts[counts >= FEW_ROWS]
+            x = [each.scores[method][bins == b].mean() for b in used]
+            y = [each.labels[bins == b].mean() for b in used]
+            axes.plot(x, y, color=COLOURS[method], linewidth=1.4, marker="o", markersize=3, label=METHODS[method])
+            axes.scatter(x, y, s=12 + 300 * counts / len(bins), color=COLOURS[method], zorder=2, clip_on=False)
+        axes.set(xlabel="score", ylabel="share of refusals")
+    figure.legend(*every[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    common.save_plot(figure, "accuracy_calibration")
+
+
+def main() -> None:
+    """Measure, write the results, the plots and the page's section, and print the section."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), metavar="FOLDER")
+    parser.add_argument("--model", metavar="NAME|FOLDER", help="by default the bundle that comes with demur")
+    parser.add_argument("--limit", type=int, metavar="N", help="a trial: N rows of each set")
+    options = parser.parse_args()
+    if options.limit is not None and options.limit < 1:
+        parser.error(f"--limit {options.limit}: expected at least 1")
+    for needed in ("eval_*.jsonl.gz", "train.jsonl.gz", "card_examples.jsonl"):
+        if not any(options.data.glob(needed)):
+            raise SystemExit(f"error: --data {options.data}: no {needed} there; give the folder with the labelled sets")
+    common.require("matplotlib", "sklearn")
+    model, bundle = demur.load(options.model), _bundle.read(_bundle.find(options.model))
+    thresholds = {method: model.threshold if method == "demur" else 0.5 for method in METHODS}
+    sets = common.read_sets(options.data, options.limit)
+    tfidf = Tfidf(common.read_rows(options.data / "train.jsonl.gz"))
+    for each in sets:
+        score(each, model, tfidf)
+    record = {
+        "machine": common.machine_record("scikit-learn"),
+        "model": {"name": model.name, "version": bundle.version, "recipe": bundle.recipe}
+        | {"sha256": bundle.model.sha256, "threshold": model.threshold},
+        "sample": "all rows" if options.limit is None else f"a trial on at most {options.limit} rows of each set",
+        "tfidf_rows": tfidf.rows,
+        "sets": {each.name: measure(each, thresholds) for each in sets},
+        "card_examples": check_examples(model, options.data / "card_examples.jsonl"),
+    }
+    write_scores(sets)
+    common.write_results("accuracy", record)
+    plot_roc(sets, thresholds)
+    plot_calibration(sets)
+    section = markdown(record)
+    common.write_section("accuracy", section)
+    print(section)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ def read(path: Path | None) -> list[Conversation]:
     """Return the conversations of a JSONL file, plain or gzip, in any shape that `demur score` takes.
 
     Args:
-        path: The file; by default demur's own corpus of 160 conversations in 18 languages.
+        path: The file; by default demur's own corpus of 160 conversations in 19 languages.
 
     Raises:
         CheckpointError: The file can't be read; the message names the line.

@@ -150,7 +150,9 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _open_files(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    source = sys.stdin.buffer if options.input == "-" else stack.enter_context(Path(options.input).open("rb"))
+    source: IO[bytes] = sys.stdin.buffer
+    if options.input != "-":
+        source = stack.enter_context(Path(options.input).open("rb"))
     if options.output == "-":
         return source, sys.stdout.buffer
     if options.input != "-" and Path(options.output).exists() and os.path.samefile(options.input, options.output):
