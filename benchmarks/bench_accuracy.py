@@ -62,7 +62,7 @@ def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
             values["ece"] = common.calibration_error(weights, each.labels, scores)
         methods[method] = {"ece": None} | {metric: common.interval(value) for metric, value in values.items()}
     langs = np.array([row["lang"] for row in each.rows])
-    places = {str(lang): np.flatnonzero(langs == lang) for lang in np.unique(langs)}
+    parts = {str(lang): measure_part(each, np.flatnonzero(langs == lang), thresholds) for lang in np.unique(langs)}
     return {
         "file": each.path.name,
         "sha256": hashlib.sha256(each.path.read_bytes()).hexdigest(),
@@ -71,9 +71,7 @@ def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
         "labels_by": dict(Counter(row["label_kind"] for row in each.rows)),
         "elided": each.elided,
         "methods": methods,
-        "languages": {lang: measure_part(each, rows, thresholds) for lang, rows in places.items()}
-        if len(places) > FEW_LANGUAGES
-        else {},
+        "languages": parts if len(parts) > FEW_LANGUAGES else {},
     }
 
 
@@ -105,8 +103,7 @@ def write_scores(sets: list[EvalSet]) -> None:
         for i, row, *values in zip(each.index, each.rows, *columns, strict=True):
             table.writerow([each.name, i, row["label"], *values])
     common.RESULTS.mkdir(exist_ok=True)
-    packed = gzip.compress(text.getvalue().encode(), mtime=0)
-    (common.RESULTS / "accuracy_scores.csv.gz").write_bytes(packed)
+    (common.RESULTS / "accuracy_scores.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -117,7 +114,7 @@ def markdown(record: dict[str, Any]) -> str:
         "## How often is it right?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}), through `demur.load()`, at its threshold "
         f"{model['threshold']:g}; {record['sample']}. In brackets: 95 % intervals from {common.RESAMPLES:,} resamples "
-        f"of the rows. ECE: expected calibration error in {common.BINS} bins; small sets bias it upwards, and its interval. "
+        f"of the rows. ECE: expected calibration error in {common.BINS} bins; small sets bias it upwards. "
         f"TF-IDF is trained on {record['tfidf_rows']:,} replies; the substring list is English.\n",
         *_main_table(record["sets"]),
         "\n![ROC curves](plots/accuracy_roc.png)\n\n![Calibration](plots/accuracy_calibration.png)\n",
@@ -171,8 +168,7 @@ def _language_table(languages: dict[str, Any]) -> list[str]:
 
 
 def _example(example: dict[str, Any]) -> list[str]:
-    label = "refusal" if example["label"] else "answer"
-    verdict = "right" if example["right"] else "**wrong**"
+    label, verdict = "refusal" if example["label"] else "answer", "right" if example["right"] else "**wrong**"
     return [example["card"], str(example["example"]), label, f"{example['score']:.3f}", verdict]
 
 

@@ -5,8 +5,9 @@ what shares its run. `int8-row` scales every row (token) by its own maximum and 
 activations into weights beforehand (SmoothQuant, Xiao et al. 2022, https://arxiv.org/abs/2211.10438).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -15,15 +16,16 @@ from numpy.typing import NDArray
 from demur_export.graph.bert import WORDS
 from demur_export.graph.builder import CONTRIB
 from demur_export.graph.editor import Editor, node
-from demur_export.run import channel_maxima, logits
+from demur_export.rounding import Gram, Rounded, compensated, nearest
+from demur_export.run import Texts, channel_maxima, grams, logits
 
 # SmoothQuant's migration strength: 0 leaves activations as they are. Searched, since a mild model gets worse by it.
 ALPHAS = (None, 0.3, 0.4, 0.5, 0.6, 0.7)
 # Scales beyond this range would push weights into the rounding noise of their column.
 _LEAST_SCALE, _MOST_SCALE = 1e-2, 1e2
 _TINY = 1e-9  # an all-zero row must not divide by zero
-
-Ids = Sequence[NDArray[np.int64]]
+# The least value of x * Phi(x), at x = -0.7518.
+_GELU_MINIMUM = -0.16997
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class Quantised:
     alpha: float | None = None
 
 
-def fp32(model: onnx.ModelProto, calibration: Ids) -> Quantised:
+def fp32(model: onnx.ModelProto, calibration: Texts) -> Quantised:
     """Leave the graph as it is."""
     return Quantised(model, 0)
 
 
-def int8(model: onnx.ModelProto, calibration: Ids) -> Quantised:
+def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
     """Weights per column, activations with one scale for the whole tensor; embeddings per row."""
     editor = Editor(model)
     done: set[str] = set()
@@ -59,15 +61,15 @@ def int8(model: onnx.ModelProto, calibration: Ids) -> Quantised:
             del quantise.output[:]
             quantise.output.extend([f"{source}.q", f"{source}.scale", f"{source}.zero"])
             editor.insert_before(product, [quantise])
-        inputs = [f"{source}.q", *_put_weight(editor, product.name, weight), f"{source}.zero"]
-        inputs.insert(2, f"{source}.scale")
+        weight_q, weight_scale = _put_weight(editor, product.name, nearest(weight))
+        inputs = [f"{source}.q", weight_q, f"{source}.scale", weight_scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])
         count += 1
     _embeddings(editor)
     return Quantised(editor.model(), count)
 
 
-def int8_row(model: onnx.ModelProto, calibration: Ids) -> Quantised:
+def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
     """Weights per column, activations per row, smoothed as far as it helps on `calibration`; embeddings per row.
 
     Args:
@@ -75,21 +77,24 @@ def int8_row(model: onnx.ModelProto, calibration: Ids) -> Quantised:
         calibration: Token ids `[1, n]` of real texts; every other one gives the channels' ranges, and all choose
             the smoothing strength whose logits are nearest to the fp32 graph's.
     """
-    maxima = channel_maxima(model, [p.input[0] for p, _ in Editor(model).products()], calibration[::2])
+    maxima = channel_maxima(model, _sources(model), calibration[::2])
     reference = logits(model, calibration)
-    best: Quantised | None = None
-    least = np.inf
+    best, least = model, np.inf
+    chosen: float | None = None
     for alpha in ALPHAS:
         smoothed = model if alpha is None else smooth(model, maxima, alpha)
-        made = _rows(smoothed, alpha)
-        noise = float(np.sqrt(np.mean((logits(made.model, calibration) - reference) ** 2)))
+        noise = float(np.mean((logits(_rows(smoothed, {})[0], calibration) - reference) ** 2))
         if noise < least:
-            best, least = made, noise
-    assert best is not None
-    return best
+            best, least, chosen = smoothed, noise, alpha
+    made, products = _rows(best, grams(best, _sources(best), calibration))
+    return Quantised(made, products, chosen)
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Ids], Quantised]] = {"fp32": fp32, "int8": int8, "int8-row": int8_row}
+def _sources(model: onnx.ModelProto) -> list[str]:
+    return [product.input[0] for product, _ in Editor(model).products()]
+
+
+RECIPES: dict[str, Callable[[onnx.ModelProto, Texts], Quantised]] = {"fp32": fp32, "int8": int8, "int8-row": int8_row}
 
 
 def smooth(model: onnx.ModelProto, maxima: Mapping[str, NDArray[np.float32]], alpha: float) -> onnx.ModelProto:
@@ -152,60 +157,102 @@ def _behind_reshape(editor: Editor, name: str) -> onnx.NodeProto | None:
     return editor.producer(found.input[0]) if found is not None and found.op_type == "Reshape" else found
 
 
-def _rows(model: onnx.ModelProto, alpha: float | None) -> Quantised:
+def _rows(model: onnx.ModelProto, inputs: Mapping[str, Gram]) -> tuple[onnx.ModelProto, int]:
+    """Quantise every product with one scale for each row of its input; weights to the nearest step where no gram is."""
     editor = Editor(model)
     one = editor.put("row.one", np.array(1, np.float32))
-    middle = editor.put("row.middle", np.array(128, np.uint8))
-    done: set[str] = set()
+    done: dict[str, Rows] = {}
     count = 0
     for product, weight in editor.products():
         source = product.input[0]
         if source not in done:
-            done.add(source)
-            editor.insert_before(product, _quantise_rows(editor, source))
-        weight_q, weight_scale = _put_weight(editor, product.name, weight)
-        inputs = [f"{source}.q", weight_q, one, weight_scale, middle]
+            done[source] = _quantise_rows(editor, source)
+            editor.insert_before(product, done[source].nodes)
+        rounded = compensated(weight, inputs[source]) if source in inputs else nearest(weight)
+        weight_q, weight_scale = _put_weight(editor, product.name, rounded)
         unit = f"{product.name}.unit"
         editor.replace(
             product,
             [
-                node("MatMulIntegerToFloat", unit, inputs, CONTRIB),
+                node(
+                    "MatMulIntegerToFloat",
+                    unit,
+                    [f"{source}.q", weight_q, one, weight_scale, done[source].zero],
+                    CONTRIB,
+                ),
                 node("Mul", product.output[0], [unit, f"{source}.column"]),
             ],
         )
+        if done[source].shift is not None:
+            _take_back(editor, product.output[0], done[source].shift @ (rounded.steps * rounded.scale))
         count += 1
     _embeddings(editor)
-    return Quantised(editor.model(), count, alpha)
+    return editor.model(), count
 
 
-def _quantise_rows(editor: Editor, source: str) -> list[onnx.NodeProto]:
-    """Nodes that make `source` `[rows, width]` uint8 around 128, and its scales `[rows, 1]`."""
+class Rows(NamedTuple):
+    """How a product's input becomes uint8: nodes, the name of the zero point, and what was added to it before."""
+
+    nodes: list[onnx.NodeProto]
+    zero: str
+    shift: NDArray[np.float32] | None
+
+
+def _quantise_rows(editor: Editor, source: str) -> Rows:
+    """Make `source` `[rows, width]` uint8, and its scales `[rows, 1]`.
+
+    Around 128 where values have both signs; from 0 behind a GELU, whose least value is known, so that all 256 steps
+    serve the positive side.
+    """
     tiny = editor.put("row.tiny", np.array(_TINY, np.float32))
-    step = editor.put("row.step", np.array(1 / 127, np.float32))
-    return [
-        node("Abs", f"{source}.abs", [source]),
-        node("ReduceMax", f"{source}.max", [f"{source}.abs"], axes=[1], keepdims=1),
+    one = editor.put("row.one", np.array(1, np.float32))
+    shift = _above_gelu(editor, source)
+    if shift is None:
+        steps, zero = editor.put("row.step", np.array(1 / 127, np.float32)), np.array(128, np.uint8)
+        first, measured, scaled = node("Abs", f"{source}.abs", [source]), f"{source}.abs", source
+    else:
+        steps, zero = editor.put("row.step.positive", np.array(1 / 255, np.float32)), np.array(0, np.uint8)
+        lift = editor.put(f"{source}.shift", shift)
+        first, measured, scaled = node("Add", f"{source}.up", [source, lift]), f"{source}.up", f"{source}.up"
+    zero_name = editor.put(f"row.zero.{zero}", zero)
+    nodes = [
+        first,
+        node("ReduceMax", f"{source}.max", [measured], axes=[1], keepdims=1),
         node("Max", f"{source}.top", [f"{source}.max", tiny]),
-        node("Mul", f"{source}.column", [f"{source}.top", step]),
-        node("Div", f"{source}.scaled", [source, f"{source}.column"]),
-        node(
-            "QuantizeLinear",
-            f"{source}.q",
-            [
-                f"{source}.scaled",
-                editor.put("row.one", np.array(1, np.float32)),
-                editor.put("row.middle", np.array(128, np.uint8)),
-            ],
-        ),
+        node("Mul", f"{source}.column", [f"{source}.top", steps]),
+        node("Div", f"{source}.scaled", [scaled, f"{source}.column"]),
+        node("QuantizeLinear", f"{source}.q", [f"{source}.scaled", one, zero_name]),
     ]
+    return Rows(nodes, zero_name, shift)
 
 
-def _put_weight(editor: Editor, name: str, weight: NDArray[np.float32]) -> list[str]:
-    """Store a weight `[inputs, outputs]` as int8 with a scale for each column."""
-    scale = np.maximum(np.abs(weight).max(0) / 127, 1e-12).astype(np.float32)
+def _above_gelu(editor: Editor, source: str) -> NDArray[np.float32] | None:
+    """What lifts `source` to zero or more if it comes from a GELU, smoothed or not; None if it does not."""
+    found = editor.producer(source)
+    factor: NDArray[np.float32] | None = None
+    if found is not None and found.op_type == "Mul":
+        factor, found = editor.constant(found.input[1]), editor.producer(found.input[0])
+    if found is None or found.op_type != "BiasGelu":
+        return None
+    bias = editor.constant(found.input[1])
+    assert bias is not None
+    lift = np.full(len(bias), -_GELU_MINIMUM, np.float32)
+    return lift if factor is None else lift * factor
+
+
+def _take_back(editor: Editor, product: str, surplus: NDArray[np.float32]) -> None:
+    """Subtract what a shifted input adds to a product, in the bias that follows it."""
+    (added,) = editor.consumers(product)
+    bias = editor.constant(added.input[1])
+    assert bias is not None
+    editor.put(added.input[1], (bias - surplus).astype(np.float32))
+
+
+def _put_weight(editor: Editor, name: str, rounded: Rounded) -> list[str]:
+    """Store a weight as int8 with a scale for each column."""
     return [
-        editor.put(f"{name}.weight.q", np.clip(np.rint(weight / scale), -127, 127).astype(np.int8)),
-        editor.put(f"{name}.weight.scale", scale),
+        editor.put(f"{name}.weight.q", rounded.steps),
+        editor.put(f"{name}.weight.scale", rounded.scale),
     ]
 
 

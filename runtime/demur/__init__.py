@@ -1,8 +1,10 @@
 """demur tells a refusal from an answer.
 
-import demur
-model = demur.load()
-model.check("I'm sorry, but I can't help with that.", prompt="How do I pick a lock?").refusal  # True
+Example:
+    import demur
+
+    model = demur.load()
+    model.check("I'm sorry, but I can't help with that.", prompt="How do I pick a lock?").refusal  # True
 """
 
 from demur._classifier import Classifier

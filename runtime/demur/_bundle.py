@@ -144,10 +144,17 @@ def read(folder: Path) -> Bundle:
 def _file(manifest: Path, raw: dict[str, Any], key: str) -> File:
     entry = raw["files"][key]
     name, folder = entry["path"], manifest.parent
-    parts = PurePosixPath(name), PureWindowsPath(name)
-    outside = any(p.is_absolute() or p.drive or ".." in p.parts for p in parts)
-    if outside or not name or not (folder / name).resolve().is_relative_to(folder.resolve()):
+    if not _leads_inside(folder, name):
         raise UnsafePathError(
             f"{manifest}: key 'files.{key}.path' is {name!r}, which leads out of {folder}; expected a path inside it"
         )
     return File(folder / name, entry["bytes"], entry["sha256"])
+
+
+def _leads_inside(folder: Path, name: str) -> bool:
+    if not name or any(p.anchor or ".." in p.parts for p in (PurePosixPath(name), PureWindowsPath(name))):
+        return False
+    try:
+        return (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL, a lone surrogate
+        return False

@@ -1,7 +1,9 @@
 """What callers may pass, as turns: messages, prompt and response, and the row shapes of common data sets."""
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from demur._template import Turn
@@ -125,7 +127,9 @@ def from_messages(messages: object, role_key: str = "role", content_key: str = "
             )
         role = message[role_key]
         if not isinstance(role, str) or role.lower() not in _ALIASES:
-            raise ShapeError(f"message {i} has the {role_key} {role!r}, expected system, user, assistant or tool")
+            raise ShapeError(
+                f"message {i} has the {role_key} {_shorten(role)}, expected system, user, assistant or tool"
+            )
         turns.append(Turn(_ALIASES[role.lower()], _content(message, content_key, i)))
     return Conversation(tuple(turns))
 
@@ -149,7 +153,7 @@ def from_row(row: object) -> Conversation:
             if all(key in row for key in keys):
                 return read(row)
         raise ShapeError(
-            f"unknown shape with the keys {', '.join(map(str, row)) or '(none)'}; expected messages, conversations, "
+            f"unknown shape with the keys {_keys(row)}; expected messages, conversations, "
             "prompt and response, instruction and output, or text"
         )
     if isinstance(row, Sequence):
@@ -223,5 +227,18 @@ _SHAPES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Conversation
 
 
 def _describe(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    return f"{type(value).__name__} {_shorten(value)}"
+
+
+def _keys(row: Mapping[Any, Any]) -> str:
+    names = [_shorten(key) if not isinstance(key, str) else key[:30] for key in islice(row, 9)]
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "(none)"
+
+
+def _shorten(value: object) -> str:
+    try:
+        # subtle: a value from a file may be too deep or its number too long for `repr`.
+        text = reprlib.repr(value)
+    except ValueError:
+        return "..."
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -32,13 +32,13 @@ def score_line(model: Classifier, turns: Literal["last", "all"], numbered: tuple
     number, raw = numbered
     try:
         text, row = _parse(raw)
+        try:
+            (result, refusals), failed = _verdicts(model, row, turns), False
+        except InputError as error:
+            result, refusals, failed = _failure(error, number), 0, True
+        return Scored(_add(text, row, result), refusals, failed)
     except InputError as error:
         return Scored(_dump({"raw": raw.decode("utf-8", "replace").strip(), _KEY: _failure(error, number)}), 0, True)
-    try:
-        result, refusals = _verdicts(model, row, turns)
-    except InputError as error:
-        return Scored(_add(text, row, _failure(error, number)), 0, True)
-    return Scored(_add(text, row, result), refusals, False)
 
 
 def _parse(raw: bytes) -> tuple[str, dict[str, Any]]:
@@ -72,7 +72,10 @@ def _failure(error: InputError, number: int) -> dict[str, Any]:
 
 def _add(text: str, row: dict[str, Any], result: dict[str, Any]) -> str:
     if _KEY in row:  # scored before: the old result makes way, and the object is written anew
-        return _dump({**row, _KEY: result})
+        try:
+            return _dump({**row, _KEY: result})
+        except RecursionError as error:  # subtle: writing takes a little more depth than reading
+            raise InputError("not usable JSON: nested too deeply") from error
     comma = ", " if row else ""
     return f'{text[:-1].rstrip()}{comma}"{_KEY}": {_dump(result)}}}'
 

@@ -13,6 +13,9 @@ from demur._classifier import Classifier
 from demur._jsonl import score_line
 from demur._stream import ordered_map
 
+# White space and the parts of a byte order mark.
+_BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
+
 
 @dataclass
 class Tally:
@@ -36,7 +39,7 @@ def score_file(
         turns: Whether to judge the last reply of a line or all of them.
     """
     tally = Tally()
-    scored = ordered_map(partial(score_line, model, turns), _numbered(source), workers or _machine.cores())
+    scored = ordered_map(partial(score_line, model, turns), _numbered(source), workers or _machine.cores(), live=True)
     with tqdm(scored, total=_count(source), unit=" rows", disable=not sys.stderr.isatty(), mininterval=0.5) as progress:
         for line, refusals, failed in progress:
             target.write(line.encode() + b"\n")
@@ -50,7 +53,7 @@ def score_file(
 
 
 def _numbered(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    return ((number, line) for number, line in enumerate(source, 1) if line.strip())
+    return ((number, line) for number, line in enumerate(source, 1) if line.strip(_BLANK))
 
 
 def _count(source: IO[bytes]) -> int | None:
@@ -58,6 +61,6 @@ def _count(source: IO[bytes]) -> int | None:
     if not (sys.stderr.isatty() and source.seekable()):
         return None
     at = source.tell()
-    lines = sum(1 for line in source if line.strip())
+    lines = sum(1 for line in source if line.strip(_BLANK))
     source.seek(at)
     return lines

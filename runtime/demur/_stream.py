@@ -1,5 +1,8 @@
 """Many items through one function: in order, in parallel, in bounded memory."""
 
+import contextlib
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,24 +15,30 @@ _Out = TypeVar("_Out")
 _AHEAD = 8
 
 
-def ordered_map(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+def ordered_map(
+    function: Callable[[_In], _Out], items: Iterable[_In], workers: int, *, live: bool = False
+) -> Iterator[_Out]:
     """Yield `function(item)` for every item, in the items' order, computed by `workers` threads.
 
-    Items are taken from the caller's thread, at most `8 * workers` ahead of the results. When the source
-    fails, the results of all items before the failure come first. Closing the iterator drops what is in flight.
+    At most `8 * workers` items are taken ahead of the results. When the source fails, the results of all items
+    before the failure come first. Closing the iterator drops what is in flight.
 
     Args:
         function: Called from several threads at once.
         items: Any iterable, of any length.
         workers: Number of threads, at least 1; with 1 everything happens in the caller's thread.
+        live: Take items in a thread of their own, so that a result never waits for the next item of a slow source.
+            Otherwise they are taken in the caller's thread, as iterators that belong to a thread need it.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
-    return map(function, items) if workers == 1 else _threaded(function, items, workers)
+    if workers == 1:
+        return (function(item) for item in items)
+    return (_live if live else _threaded)(function, items, workers)
 
 
 def _threaded(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="demur")
+    pool = _pool(workers)
     pending: deque[Future[_Out]] = deque()
     source = iter(items)
     failure: Exception | None = None
@@ -51,3 +60,36 @@ def _threaded(function: Callable[[_In], _Out], items: Iterable[_In], workers: in
             raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _live(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+    pool, stopped = _pool(workers), threading.Event()
+    pending: queue.Queue[Future[_Out] | None] = queue.Queue(_AHEAD * workers)
+
+    def feed() -> None:
+        try:
+            for item in items:
+                if stopped.is_set():
+                    return
+                pending.put(pool.submit(function, item))
+        except Exception as error:
+            failed: Future[_Out] = Future()
+            failed.set_exception(error)
+            pending.put(failed)
+        pending.put(None)
+
+    # A source that blocks forever can't be interrupted; a daemon does not keep the process alive for it.
+    threading.Thread(target=feed, name="demur-feed", daemon=True).start()
+    try:
+        while (future := pending.get()) is not None:
+            yield future.result()
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # make room for a feeder that waits to put
+                pending.get_nowait()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="demur")

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import demur
+from demur import _bundle
 from demur._load import load
 from demur._verdict import Verdict
-from demur.errors import DemurError, InputError
+from demur.errors import BundleError, DemurError, InputError
 
 _REFUSED, _ANSWERED = 1, 0
 _FAULT, _INTERRUPTED = 2, 130
@@ -21,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `demur` and return its exit status.
 
     0 done; 1 a refusal (`check --exit-code`), lines that could not be scored (`score`) or a damaged bundle
-    (`doctor`); 2 wrong usage or an input, model or device that can't be used; 130 interrupted.
+    (`doctor`, `models`); 2 wrong usage or an input, model or device that can't be used; 130 interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="demur", description="Tell a refusal from an answer.")
+    parser.add_argument("--version", action="version", version=f"demur {demur.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("--model", metavar="NAME|FOLDER", help="a bundle (default: the one that comes with demur)")
@@ -94,13 +97,14 @@ def _positive(text: str) -> int:
 def _check(options: argparse.Namespace) -> int:
     if (options.text is None) == (options.chat is None):
         raise InputError("give either TEXT or --chat FILE")
-    if options.rendered and (options.chat or options.prompt or options.system):
+    chat = options.chat is not None
+    if options.rendered and (chat or options.prompt or options.system):
         raise InputError("--rendered text holds the whole conversation; leave out --chat, --prompt and --system")
-    if options.chat and (options.prompt or options.system):
+    if chat and (options.prompt or options.system):
         raise InputError("--chat holds the whole conversation; leave out --prompt and --system")
-    text = _read(options.chat or options.text) if options.chat or options.text == "-" else options.text
+    text = _read(options.chat if chat else "-") if chat or options.text == "-" else options.text
     model = load(options.model, device=options.device, threshold=options.threshold)
-    if options.chat:
+    if chat:
         verdict = model.check_chat(_messages(options.chat, text))
     elif options.rendered:
         verdict = model.check_text(text)
@@ -130,7 +134,7 @@ def _messages(name: str, text: str) -> Any:
     where = "standard input" if name == "-" else name
     try:
         chat = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from error
     return chat["messages"] if isinstance(chat, dict) and "messages" in chat else chat
 
@@ -150,37 +154,54 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _open_files(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    source: IO[bytes] = sys.stdin.buffer
-    if options.input != "-":
-        source = stack.enter_context(Path(options.input).open("rb"))
+    source = sys.stdin.buffer if options.input == "-" else _opened(options.input, "rb", stack)
     if options.output == "-":
         return source, sys.stdout.buffer
-    if options.input != "-" and Path(options.output).exists() and os.path.samefile(options.input, options.output):
+    if _is_file(source, options.output):
         raise InputError(f"{options.output}: is the input itself; write to another file")
-    return source, stack.enter_context(Path(options.output).open("wb"))
+    return source, _opened(options.output, "wb", stack)
+
+
+def _opened(name: str, mode: str, stack: contextlib.ExitStack) -> IO[bytes]:
+    opened: IO[bytes] = stack.enter_context(Path(name).open(mode))  # noqa: SIM115  (the stack closes it)
+    return opened
+
+
+def _is_file(stream: IO[bytes], name: str) -> bool:
+    """Whether `stream` reads the regular file `name`, be it by another name or by redirection."""
+    try:
+        return os.path.isfile(name) and os.path.samestat(os.fstat(stream.fileno()), os.stat(name))
+    except OSError:  # a stream in place of standard input that is no file at all
+        return False
 
 
 def _models(options: argparse.Namespace) -> int:
-    from demur._bundle import available, read
-
-    rows: list[dict[str, Any]] = [
-        {
-            "name": bundle.name,
-            "source": bundle.source["repository"],
-            "languages": list(bundle.languages),
-            "max_tokens": bundle.max_tokens,
-            "precision": bundle.recipe,
-            "megabytes": round(bundle.size / 1e6, 1),
-            "licence": bundle.licence,
-        }
-        for bundle in (read(folder) for folder in available().values())
-    ]
+    rows = []
+    status = 0
+    for folder in _bundle.available().values():
+        try:
+            rows.append(_facts(_bundle.read(folder)))
+        except BundleError as error:
+            print(f"demur: {error}", file=sys.stderr)
+            status = 1
     if options.json:
         print(json.dumps(rows))
     for row in rows if not options.json else ():
         facts = f"{row['max_tokens']} tokens, {row['precision']}, {row['megabytes']} MB, {row['licence']}"
         print(f"{row['name']}  {facts}\n  from {row['source']}\n  languages: {' '.join(row['languages'])}")
-    return 0
+    return status
+
+
+def _facts(bundle: _bundle.Bundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "source": bundle.source["repository"],
+        "languages": list(bundle.languages),
+        "max_tokens": bundle.max_tokens,
+        "precision": bundle.recipe,
+        "megabytes": round(bundle.size / 1e6, 1),
+        "licence": bundle.licence,
+    }
 
 
 def _doctor(options: argparse.Namespace) -> int:

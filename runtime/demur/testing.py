@@ -1,9 +1,10 @@
 """A classifier without a model, for tests: real templates, real tokenizer, scores of your choosing.
 
-from demur.testing import fake_classifier
+Example:
+    from demur.testing import fake_classifier
 
-model = fake_classifier(lambda text: 0.99 if "sorry" in text else 0.01)
-assert model.check("I'm sorry, no.").refusal
+    model = fake_classifier(lambda text: 0.99 if "sorry" in text else 0.01)
+    assert model.check("I'm sorry, no.").refusal
 """
 
 import math

@@ -1,0 +1,34 @@
+"""How the benchmarks say what they found: tables, and targets that are met or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was aimed at beside what was found; a benchmark shows it and never fails on it.
+
+    Attributes:
+        met: None where it could not be measured.
+    """
+
+    aim: str
+    found: str
+    met: bool | None
+
+    def record(self) -> dict[str, Any]:
+        """Return what the results keep."""
+        return {"aim": self.aim, "found": self.found, "met": self.met}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table; the first column is to the left, the others to the right."""
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def targets_table(targets: Sequence[Target]) -> list[str]:
+    """Return the lines of a Markdown table of targets."""
+    said = {True: "met", False: "**not met**", None: "not measured"}
+    return table(["target", "found", ""], [[target.aim, target.found, said[target.met]] for target in targets])

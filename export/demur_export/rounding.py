@@ -1,0 +1,62 @@
+"""Weights to int8 with a scale for each column: to the nearest step, or so that errors cancel on real inputs."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# The gram matrix's diagonal is raised by this part of its mean, and by more the fewer rows it was made of: what few
+# rows don't show must not be bought with errors elsewhere. 0.01 is GPTQ's; the second was chosen on held-out texts.
+_DAMPING = 0.01
+_FEW_ROWS = 0.1
+_BLOCK = 128
+
+
+class Gram(NamedTuple):
+    """The mean of x xT over the rows x of a product's input, and how many rows there were."""
+
+    matrix: NDArray[np.float64]  # [inputs, inputs]
+    rows: int
+
+
+class Rounded(NamedTuple):
+    """A weight `[inputs, outputs]` as `steps * scale`."""
+
+    steps: NDArray[np.int8]
+    scale: NDArray[np.float32]  # [outputs]
+
+
+def nearest(weight: NDArray[np.float32]) -> Rounded:
+    """Round each weight to the nearest step."""
+    scale = _scale(weight)
+    return Rounded(np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale)
+
+
+def compensated(weight: NDArray[np.float32], gram: Gram) -> Rounded:
+    """Round row by row, and let the rows not yet rounded make up for each row's error.
+
+    This is GPTQ (Frantar et al. 2022, https://arxiv.org/abs/2210.17323): it lowers the error of x @ weight over the
+    inputs that `gram` was made of, not that of the weights. Rows of the strongest inputs come first.
+    """
+    scale = _scale(weight)
+    order = np.argsort(-np.diag(gram.matrix))
+    matrix = gram.matrix[np.ix_(order, order)]
+    damping = _DAMPING + _FEW_ROWS * len(weight) / gram.rows
+    matrix = matrix + damping * max(float(np.mean(np.diag(matrix))), 1e-12) * np.eye(len(weight))
+    upper = np.linalg.cholesky(np.linalg.inv(matrix)).T
+    left = weight[order].astype(np.float64)
+    steps = np.empty_like(left)
+    for start in range(0, len(left), _BLOCK):
+        end = min(start + _BLOCK, len(left))
+        errors = np.empty((end - start, left.shape[1]))
+        for i in range(start, end):
+            steps[i] = np.clip(np.rint(left[i] / scale), -127, 127)
+            errors[i - start] = (left[i] - steps[i] * scale) / upper[i, i]
+            left[i + 1 : end] -= np.outer(upper[i, i + 1 : end], errors[i - start])
+        left[end:] -= upper[start:end, end:].T @ errors
+    return Rounded(steps[np.argsort(order)].astype(np.int8), scale)
+
+
+def _scale(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    scale: NDArray[np.float32] = np.maximum(np.abs(weight).max(0) / 127, 1e-12).astype(np.float32)
+    return scale
