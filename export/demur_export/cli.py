@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MissingExtraError as error:
         print(f"demur-export: {error}", file=sys.stderr)
         return 2
-    except DemurError as error:
+    except (DemurError, OSError) as error:
         print(f"demur-export: {error}", file=sys.stderr)
         return 1
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+from optimum.exporters.onnx import main_export
 
 from demur_export.checkpoint import Checkpoint
 
@@ -17,8 +18,6 @@ _OPSET = 17
 
 def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     """Return the checkpoint as optimum exports it: fp32, with mask and token types, not yet demur's graph."""
-    from optimum.exporters.onnx import main_export
-
     with tempfile.TemporaryDirectory(prefix="demur-export-") as folder, _quiet():
         main_export(
             str(checkpoint.folder),

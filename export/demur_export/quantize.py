@@ -1,8 +1,8 @@
 """Recipes: how weights and activations are quantised. One function a recipe.
 
 `int8` is the usual dynamic quantisation: one scale for all activations of a product, so a text's answer depends on
-what shares its run. `int8-row` scales every row (token) by its own maximum and moves outlier channels from
-activations into weights beforehand (SmoothQuant, Xiao et al. 2022, https://arxiv.org/abs/2211.10438).
+what shares its run. `int8-row` scales every row (token) by its own maximum, moves outlier channels from
+activations into weights beforehand, and rounds weights so that their errors cancel on real inputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,15 +17,10 @@ from demur_export.graph.bert import WORDS
 from demur_export.graph.builder import CONTRIB
 from demur_export.graph.editor import Editor, node
 from demur_export.rounding import Gram, Rounded, compensated, nearest
-from demur_export.run import Texts, channel_maxima, grams, logits
+from demur_export.run import Texts, logits, observe
+from demur_export.smoothing import groups, lift, search, smooth, smoothed
 
-# SmoothQuant's migration strength: 0 leaves activations as they are. Searched, since a mild model gets worse by it.
-ALPHAS = (None, 0.3, 0.4, 0.5, 0.6, 0.7)
-# Scales beyond this range would push weights into the rounding noise of their column.
-_LEAST_SCALE, _MOST_SCALE = 1e-2, 1e2
 _TINY = 1e-9  # an all-zero row must not divide by zero
-# The least value of x * Phi(x), at x = -0.7518.
-_GELU_MINIMUM = -0.16997
 
 
 @dataclass(frozen=True)
@@ -35,12 +30,12 @@ class Quantised:
     Attributes:
         model: The graph.
         products: Matrix products with constant weights that are in int8 now.
-        alpha: SmoothQuant's strength, None where nothing was smoothed.
+        smoothed: Inputs of products that were smoothed.
     """
 
     model: onnx.ModelProto
     products: int
-    alpha: float | None = None
+    smoothed: int = 0
 
 
 def fp32(model: onnx.ModelProto, calibration: Texts) -> Quantised:
@@ -70,91 +65,27 @@ def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
 
 
 def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
-    """Weights per column, activations per row, smoothed as far as it helps on `calibration`; embeddings per row.
+    """Weights per column, activations per row; inputs smoothed where that helps; embeddings per row.
 
     Args:
         model: The fp32 graph.
-        calibration: Token ids `[1, n]` of real texts; every other one gives the channels' ranges, and all choose
-            the smoothing strength whose logits are nearest to the fp32 graph's.
+        calibration: Token ids `[1, n]` of real texts. They give the inputs' ranges and correlations, and decide
+            between smoothing and none by whose logits are nearer to the fp32 graph's.
     """
-    maxima = channel_maxima(model, _sources(model), calibration[::2])
+    sources = list(groups(Editor(model)))
+    observed = observe(model, sources, calibration)
+    scales = search(model, observed)
+    plain = {source: observed[source].gram for source in sources}
+    eased = {source: gram.smoothed(scales[source]) if source in scales else gram for source, gram in plain.items()}
+    eased |= {smoothed(source): gram for source, gram in eased.items()}
     reference = logits(model, calibration)
-    best, least = model, np.inf
-    chosen: float | None = None
-    for alpha in ALPHAS:
-        smoothed = model if alpha is None else smooth(model, maxima, alpha)
-        noise = float(np.mean((logits(_rows(smoothed, {})[0], calibration) - reference) ** 2))
-        if noise < least:
-            best, least, chosen = smoothed, noise, alpha
-    made, products = _rows(best, grams(best, _sources(best), calibration))
-    return Quantised(made, products, chosen)
-
-
-def _sources(model: onnx.ModelProto) -> list[str]:
-    return [product.input[0] for product, _ in Editor(model).products()]
+    made = [_rows(model, plain), _rows(smooth(model, scales), eased)] if scales else [_rows(model, plain)]
+    noise = [float(np.mean((logits(quantised, calibration) - reference) ** 2)) for quantised, _ in made]
+    best = int(np.argmin(noise))
+    return Quantised(*made[best], smoothed=len(scales) if best else 0)
 
 
 RECIPES: dict[str, Callable[[onnx.ModelProto, Texts], Quantised]] = {"fp32": fp32, "int8": int8, "int8-row": int8_row}
-
-
-def smooth(model: onnx.ModelProto, maxima: Mapping[str, NDArray[np.float32]], alpha: float) -> onnx.ModelProto:
-    """Move outlier channels from activations into weights; the function computed stays the same.
-
-    Channel j of a product's input is divided by s_j = max|x_j|^alpha / max|w_j|^(1 - alpha) and row j of its weight
-    multiplied by it. Behind an attention the division is done by the values' own weights and costs nothing; elsewhere
-    it is one multiplication.
-
-    Args:
-        model: The fp32 graph.
-        maxima: max|x_j| by input's name.
-        alpha: Migration strength, 0 to 1.
-    """
-    editor = Editor(model)
-    groups: dict[str, list[onnx.NodeProto]] = {}
-    for product, _ in editor.products():
-        groups.setdefault(product.input[0], []).append(product)
-    # subtle: from the last product to the first, since folding changes the weights of a product before it.
-    for source, products in reversed(groups.items()):
-        weights = [editor.constant(p.input[1]) for p in products]
-        tallest = np.max([np.abs(w).max(1) for w in weights if w is not None], axis=0)
-        scale = _smoothing(maxima[source], tallest, alpha)
-        for product, weight in zip(products, weights, strict=True):
-            assert weight is not None
-            editor.put(product.input[1], weight * scale[:, None])
-        if not _fold_into_values(editor, source, scale):
-            factor = editor.put(f"{source}.smoothing", (1 / scale).astype(np.float32))
-            editor.insert_before(products[0], [node("Mul", f"{source}.smooth", [source, factor])])
-            for product in products:
-                product.input[0] = f"{source}.smooth"
-    return editor.model()
-
-
-def _smoothing(activations: NDArray[np.float32], weights: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
-    scale = np.maximum(activations, 1e-5) ** alpha / np.maximum(weights, 1e-5) ** (1 - alpha)
-    scale /= np.exp(np.mean(np.log(scale)))
-    return np.clip(scale, _LEAST_SCALE, _MOST_SCALE).astype(np.float32)
-
-
-def _fold_into_values(editor: Editor, source: str, scale: NDArray[np.float32]) -> bool:
-    """Divide the values of the attention that `source` comes from; False if it comes from elsewhere."""
-    attention = _behind_reshape(editor, source)
-    if attention is None or attention.op_type != "MultiHeadAttention":
-        return False
-    added = _behind_reshape(editor, attention.input[2])
-    if added is None or added.op_type != "Add":
-        return False
-    product, bias = editor.producer(added.input[0]), editor.constant(added.input[1])
-    weight = editor.constant(product.input[1]) if product is not None and product.op_type == "MatMul" else None
-    if product is None or weight is None or bias is None:
-        return False
-    editor.put(product.input[1], weight / scale)
-    editor.put(added.input[1], bias / scale)
-    return True
-
-
-def _behind_reshape(editor: Editor, name: str) -> onnx.NodeProto | None:
-    found = editor.producer(name)
-    return editor.producer(found.input[0]) if found is not None and found.op_type == "Reshape" else found
 
 
 def _rows(model: onnx.ModelProto, inputs: Mapping[str, Gram]) -> tuple[onnx.ModelProto, int]:
@@ -183,8 +114,9 @@ def _rows(model: onnx.ModelProto, inputs: Mapping[str, Gram]) -> tuple[onnx.Mode
                 node("Mul", product.output[0], [unit, f"{source}.column"]),
             ],
         )
-        if done[source].shift is not None:
-            _take_back(editor, product.output[0], done[source].shift @ (rounded.steps * rounded.scale))
+        shift = done[source].shift
+        if shift is not None:
+            _take_back(editor, product.output[0], shift @ (rounded.steps * rounded.scale))
         count += 1
     _embeddings(editor)
     return editor.model(), count
@@ -206,14 +138,14 @@ def _quantise_rows(editor: Editor, source: str) -> Rows:
     """
     tiny = editor.put("row.tiny", np.array(_TINY, np.float32))
     one = editor.put("row.one", np.array(1, np.float32))
-    shift = _above_gelu(editor, source)
+    shift = lift(editor, source)
     if shift is None:
         steps, zero = editor.put("row.step", np.array(1 / 127, np.float32)), np.array(128, np.uint8)
         first, measured, scaled = node("Abs", f"{source}.abs", [source]), f"{source}.abs", source
     else:
         steps, zero = editor.put("row.step.positive", np.array(1 / 255, np.float32)), np.array(0, np.uint8)
-        lift = editor.put(f"{source}.shift", shift)
-        first, measured, scaled = node("Add", f"{source}.up", [source, lift]), f"{source}.up", f"{source}.up"
+        added = editor.put(f"{source}.shift", shift)
+        first, measured, scaled = node("Add", f"{source}.up", [source, added]), f"{source}.up", f"{source}.up"
     zero_name = editor.put(f"row.zero.{zero}", zero)
     nodes = [
         first,
@@ -224,20 +156,6 @@ def _quantise_rows(editor: Editor, source: str) -> Rows:
         node("QuantizeLinear", f"{source}.q", [f"{source}.scaled", one, zero_name]),
     ]
     return Rows(nodes, zero_name, shift)
-
-
-def _above_gelu(editor: Editor, source: str) -> NDArray[np.float32] | None:
-    """What lifts `source` to zero or more if it comes from a GELU, smoothed or not; None if it does not."""
-    found = editor.producer(source)
-    factor: NDArray[np.float32] | None = None
-    if found is not None and found.op_type == "Mul":
-        factor, found = editor.constant(found.input[1]), editor.producer(found.input[0])
-    if found is None or found.op_type != "BiasGelu":
-        return None
-    bias = editor.constant(found.input[1])
-    assert bias is not None
-    lift = np.full(len(bias), -_GELU_MINIMUM, np.float32)
-    return lift if factor is None else lift * factor
 
 
 def _take_back(editor: Editor, product: str, surplus: NDArray[np.float32]) -> None:

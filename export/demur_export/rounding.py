@@ -18,12 +18,30 @@ class Gram(NamedTuple):
     matrix: NDArray[np.float64]  # [inputs, inputs]
     rows: int
 
+    def mean(self) -> "Gram":
+        """Return the mean, where `matrix` is still the sum over the rows."""
+        return Gram(self.matrix / self.rows, self.rows)
+
+    def smoothed(self, scale: NDArray[np.float32]) -> "Gram":
+        """Return the gram of the same rows divided by `scale`."""
+        return Gram(self.matrix / np.outer(scale, scale), self.rows)
+
 
 class Rounded(NamedTuple):
     """A weight `[inputs, outputs]` as `steps * scale`."""
 
     steps: NDArray[np.int8]
     scale: NDArray[np.float32]  # [outputs]
+
+
+def round_rows(rows: NDArray[np.float32], lift: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return `rows` as the graph reads them back from uint8: one scale a row, around zero or, lifted, from zero up."""
+    if lift is None:
+        scale = np.maximum(np.abs(rows).max(1, keepdims=True) / 127, 1e-12)
+        return np.asarray(np.rint(rows / scale) * scale, np.float32)
+    lifted = rows + lift
+    scale = np.maximum(lifted.max(1, keepdims=True) / 255, 1e-12)
+    return np.asarray(np.clip(np.rint(lifted / scale), 0, 255) * scale - lift, np.float32)
 
 
 def nearest(weight: NDArray[np.float32]) -> Rounded:

@@ -1,6 +1,7 @@
 """Runs graphs in memory while they are made: logits, and the ranges of inner tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from demur._session import INPUT, OUTPUT, options
 from demur_export.rounding import Gram
 
 Texts = Sequence[NDArray[np.int64]]
+# Rows of each text that are kept.
+_SAMPLE = 8
 
 
 def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
@@ -21,33 +24,40 @@ def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
     return np.concatenate([session.run([OUTPUT], {INPUT: ids})[0] for ids in texts])
 
 
-def channel_maxima(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[str, NDArray[np.float32]]:
-    """Return max|x_j| over all rows of all texts for each inner tensor `[rows, channels]`, by its name."""
-    found: dict[str, NDArray[np.float32]] = {}
-    for name, value in _inner(model, names, texts):
-        top = np.abs(value).max(0)
-        found[name] = np.maximum(found[name], top) if name in found else top
-    return found
+class Observed(NamedTuple):
+    """What an inner tensor `[rows, channels]` looked like on real texts."""
+
+    maxima: NDArray[np.float32]  # max|x_j| by channel
+    rows: NDArray[np.float32]  # a sample
+    gram: Gram
 
 
-def grams(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[str, Gram]:
-    """Return the mean of x xT over all rows x of all texts for each inner tensor `[rows, channels]`, by its name."""
-    found: dict[str, Gram] = {}
-    for name, value in _inner(model, names, texts):
-        matrix, rows = found.get(name, Gram(np.zeros((value.shape[1],) * 2), 0))
-        found[name] = Gram(matrix + value.T @ value, rows + len(value))
-    return {name: Gram(matrix / rows, rows) for name, (matrix, rows) in found.items()}
-
-
-def _inner(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Run the texts one by one and yield each inner tensor that is named."""
+def observe(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[str, Observed]:
+    """Run the texts one by one and tell how the inner tensors `names` look; a few rows of each text are kept."""
     wanted = list(dict.fromkeys(names))
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted)
     session = _open(probe)
+    # subtle: summed up text by text, since the tensors of all texts together can be larger than memory.
+    found: dict[str, Observed] = {}
     for ids in texts:
-        yield from zip(wanted, session.run(wanted, {INPUT: ids}), strict=True)
+        for name, value in zip(wanted, session.run(wanted, {INPUT: ids}), strict=True):
+            found[name] = _joined(found.get(name), value)
+    return {name: Observed(seen.maxima, seen.rows, seen.gram.mean()) for name, seen in found.items()}
+
+
+def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:
+    """Add one text's rows; the gram is a sum until the end."""
+    sample = value[:: max(1, len(value) // _SAMPLE)]
+    seen = Observed(np.abs(value).max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)))
+    if before is None:
+        return seen
+    return Observed(
+        np.maximum(before.maxima, seen.maxima),
+        np.concatenate([before.rows, seen.rows]),
+        Gram(before.gram.matrix + seen.gram.matrix, before.gram.rows + seen.gram.rows),
+    )
 
 
 def _open(model: onnx.ModelProto) -> ort.InferenceSession:

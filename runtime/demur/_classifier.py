@@ -10,11 +10,10 @@ import numpy as np
 from demur import _bundle, _machine
 from demur._bundle import Bundle
 from demur._conversation import Conversation, from_messages, from_prompt, from_row
-from demur._elide import Fitted, fit
-from demur._markers import Neutraliser, harden
+from demur._elide import Fitted
+from demur._reader import Reader
 from demur._session import Session
 from demur._stream import ordered_map
-from demur._template import Segment, Turn
 from demur._tokenizer import Tokenizer
 from demur._verdict import Verdict, probability
 from demur.errors import InputError, ShapeError
@@ -42,11 +41,7 @@ class Classifier:
     ) -> None:
         self._bundle, self._tokenizer, self._open_session = bundle, tokenizer, open_session
         self._threads, self._threshold = threads, threshold
-        special = tokenizer.special.keys() - {bundle.template.ellipsis}
-        self._neutralise = Neutraliser([*bundle.template.markers, *special])
-        self._structural = sorted(special)
-        self._structural_ids = {tokenizer.special[token] for token in special}
-        self._added = self._count_structural(tokenizer.encode(""))
+        self._reader = Reader(bundle, tokenizer)
         self._lock = threading.Lock()
         self._session = open_session(threads)
         self._single = self._session if threads == 1 else None
@@ -162,43 +157,15 @@ class Classifier:
         Returns:
             For each assistant turn with text, its place in the list of messages and its verdict.
         """
-        conversation, template = from_row(row), self._bundle.template
         session = self._one_thread()
-        if conversation.rendered is None:
-            return [(i, self._verdict(self._fit_turns(turns), session)) for i, turns in conversation.replies()]
-        parsed = template.replies(conversation.rendered)
-        return [(i, self._verdict(self._fit(segments), session)) for i, segments in parsed]
+        return [(i, self._verdict(fitted, session)) for i, fitted in self._reader.replies(from_row(row))]
 
     def encode(self, row: Any) -> list[int]:
         """Return the token ids that the model reads for one row, elided where it is too long."""
-        return self._fit_conversation(from_row(row)).ids
+        return self._reader.read(from_row(row)).ids
 
     def _judge(self, conversation: Conversation, session: Session) -> Verdict:
-        return self._verdict(self._fit_conversation(conversation), session)
-
-    def _fit_conversation(self, conversation: Conversation) -> Fitted:
-        if conversation.rendered is not None:
-            return self._fit(self._bundle.template.parse_to_reply(conversation.rendered))
-        return self._fit_turns(conversation.last())
-
-    def _fit_turns(self, turns: Sequence[Turn]) -> Fitted:
-        safe = [Turn(role, self._neutralise(content)) for role, content in turns]
-        fitted = self._fit(self._bundle.template.segments(safe))
-        if self._poses_as_structure(fitted):
-            safe = [Turn(role, harden(content)) for role, content in safe]
-            fitted = self._fit(self._bundle.template.segments(safe))
-        return fitted
-
-    def _fit(self, segments: Sequence[Segment]) -> Fitted:
-        return fit(segments, self._tokenizer, self._bundle.max_tokens, self._bundle.template.ellipsis)
-
-    def _poses_as_structure(self, fitted: Fitted) -> bool:
-        """Whether the ids hold more role tags and special tokens than the text spells and the tokenizer adds."""
-        spelled = sum(fitted.text.count(token) for token in self._structural)
-        return self._count_structural(fitted.ids) > spelled + self._added
-
-    def _count_structural(self, ids: Sequence[int]) -> int:
-        return sum(i in self._structural_ids for i in ids)
+        return self._verdict(self._reader.read(conversation), session)
 
     def _verdict(self, fitted: Fitted, session: Session) -> Verdict:
         logits = session.run(np.array([fitted.ids], dtype=np.int64))[0].tolist()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from demur._template import Turn
+from demur._template import Turn, is_blank
 from demur.errors import EmptyResponseError, ShapeError
 
 # Other names of the roles, as OpenAI's and ShareGPT's formats use them. A tool's or a function's output keeps a
@@ -41,10 +41,12 @@ class Conversation:
     Attributes:
         turns: Every turn, roles under their common names (`system`, `user`, `assistant`, `tool`).
         rendered: The text, if it came already rendered; there are no turns then.
+        added: How many turns at the beginning stood beside the list of messages, not in it.
     """
 
     turns: tuple[Turn, ...]
     rendered: str | None = None
+    added: int = 0
 
     def last(self) -> list[Turn]:
         """Return the turns, which must end with the assistant's reply.
@@ -58,28 +60,29 @@ class Conversation:
         role, content = self.turns[-1]
         if role != "assistant":
             raise ShapeError(f"the last message is the {role}'s, expected the assistant's reply to judge")
-        if not content.strip():
+        if is_blank(content):
             raise EmptyResponseError("the response is empty, so there is no reply to judge")
-        return _with_text(self.turns)
+        return [turn for turn in self.turns if not is_blank(turn.content)]
 
-    def replies(self) -> list[tuple[int, list[Turn]]]:
-        """Return each reply's place among the turns, and the turns up to it.
+    def replies(self) -> tuple[list[Turn], list[tuple[int, int]]]:
+        """Return the turns that have text, and where the replies are.
+
+        Returns:
+            The turns, and for each reply its place among the messages as they were passed and among those turns.
 
         Raises:
             EmptyResponseError: No assistant turn has text.
         """
-        found = [
-            (i, _with_text(self.turns[: i + 1]))
-            for i, (role, content) in enumerate(self.turns)
-            if role == "assistant" and content.strip()
-        ]
-        if not found:
+        kept: list[Turn] = []
+        places: list[tuple[int, int]] = []
+        for i, turn in enumerate(self.turns, -self.added):
+            if not is_blank(turn.content):
+                if turn.role == "assistant":
+                    places.append((i, len(kept)))
+                kept.append(turn)
+        if not places:
             raise EmptyResponseError("no assistant turn has text, so there is no reply to judge")
-        return found
-
-
-def _with_text(turns: Sequence[Turn]) -> list[Turn]:
-    return [turn for turn in turns if turn.content.strip()]
+        return kept, places
 
 
 def from_prompt(response: object, prompt: object = None, system: object = None) -> Conversation:
@@ -110,12 +113,11 @@ def from_prompt(response: object, prompt: object = None, system: object = None) 
 def from_messages(messages: object, role_key: str = "role", content_key: str = "content") -> Conversation:
     """Recognise a list of messages.
 
-    Content may be a string, a list of OpenAI's content parts (their text is joined, other parts are left out), or
-    null beside a `refusal` string, as OpenAI returns refusals. An assistant turn without text (a tool call) counts
-    as a blank one.
+    Content may be a string, a list of OpenAI's content parts (their text is joined), or null beside a `refusal`
+    string, as OpenAI returns refusals. An assistant turn without text (a tool call) counts as a blank one.
 
     Raises:
-        ShapeError: Not a list of messages, or an unknown role.
+        ShapeError: Not a list of messages, an unknown role, or a content part that is no text.
     """
     if isinstance(messages, str) or not isinstance(messages, Sequence):
         raise ShapeError(f"messages is {_describe(messages)}, expected a list")
@@ -127,9 +129,7 @@ def from_messages(messages: object, role_key: str = "role", content_key: str = "
             )
         role = message[role_key]
         if not isinstance(role, str) or role.lower() not in _ALIASES:
-            raise ShapeError(
-                f"message {i} has the {role_key} {_shorten(role)}, expected system, user, assistant or tool"
-            )
+            raise ShapeError(f"message {i} has the {role_key} {_shorten(role)}, expected one of {', '.join(_ALIASES)}")
         turns.append(Turn(_ALIASES[role.lower()], _content(message, content_key, i)))
     return Conversation(tuple(turns))
 
@@ -172,10 +172,11 @@ def _content(message: Mapping[str, Any], key: str, i: int) -> str:
         for part in content:
             text = part if isinstance(part, str) else None
             if isinstance(part, Mapping):
-                text = part.get("text", part.get("refusal", ""))
+                text = part.get("text", part.get("refusal"))
             if not isinstance(text, str):
                 raise ShapeError(
-                    f"message {i} has a content part that is {_describe(part)}, expected an object with text"
+                    f"message {i} has a content part that is {_describe(part)}, expected a text part; demur reads no "
+                    "images or files"
                 )
             parts.append(text)
         return "\n".join(text for text in parts if text)
@@ -196,7 +197,7 @@ def _with_system(row: Mapping[str, Any], conversation: Conversation) -> Conversa
         return conversation
     if not isinstance(system, str):
         raise ShapeError(f"system is {_describe(system)}, expected a string")
-    return Conversation((Turn("system", system), *conversation.turns))
+    return Conversation((Turn("system", system), *conversation.turns), added=1)
 
 
 def _exchange(row: Mapping[str, Any]) -> Conversation:

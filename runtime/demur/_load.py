@@ -39,7 +39,7 @@ def load(
     if threads < 1:
         raise ValueError(f"threads is {threads}; it must be at least 1")
     at = _threshold(bundle, threshold)
-    open_session = partial(OnnxSession, bundle.model.path, bundle.recipe, device)
+    open_session = partial(OnnxSession, bundle, device)
     if not verify:
         return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=at)
     with ThreadPoolExecutor(1) as background:

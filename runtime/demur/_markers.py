@@ -10,6 +10,11 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _OPENERS = re.compile("[<\uff1c\ufe64\\[\uff3b\ufe47]")
 
 
+def clean_surrogates(text: str) -> str:
+    """Return `text` with every lone surrogate replaced by U+FFFD."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
 class Neutraliser:
     """Breaks up a bundle's markers where they stand inside content.
 
@@ -27,8 +32,7 @@ class Neutraliser:
 
     def __call__(self, content: str) -> str:
         """Return `content` with every marker broken up and every lone surrogate replaced by U+FFFD."""
-        if not content.isascii():
-            content = _SURROGATES.sub("\ufffd", content)
+        content = clean_surrogates(content)
         if self._pattern is None:
             return content
         return self._pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", content)

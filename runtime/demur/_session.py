@@ -2,7 +2,6 @@
 
 import os
 import threading
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +9,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from demur import _machine
+from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
 
 INPUT = "token_ids"
 OUTPUT = "logits"
+# The graph's own record of how many tokens it has positions for.
+LIMIT = "max_tokens"
 
 # Every configuration key that demur sets. onnxruntime takes a misspelt key without a word, so a test looks
 # each of them up in the library itself.
@@ -37,19 +39,19 @@ class OnnxSession:
     """A bundle's graph in onnxruntime. Safe to share among threads; a forked child opens it anew.
 
     Args:
-        path: The bundle's `model.onnx`.
-        recipe: The bundle's recipe, which decides where the graph can run.
+        bundle: The bundle: its recipe decides where the graph can run, its labels and limit must be the graph's.
         device: `cpu` or `cuda`.
         threads: Threads for one run.
 
     Raises:
         DeviceError: The device asked for is not the one that would run.
-        ModelError: The file is no graph, or not one with a bundle's input and output.
+        ModelError: The file is no graph, or not one with a bundle's input, outputs and limit.
     """
 
-    def __init__(self, path: Path, recipe: str, device: str, threads: int) -> None:
-        self._path, self._device, self._threads = path, device, threads
-        _check_device(device, recipe)
+    def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
+        self._path, self._device, self._threads = bundle.model.path, device, threads
+        self._labels, self._max_tokens = len(bundle.labels), bundle.max_tokens
+        _check_device(device, bundle.recipe)
         self._lock = threading.Lock()
         self._abandoned: list[Any] = []
         self._open()
@@ -78,7 +80,20 @@ class OnnxSession:
                 f"{self._path}: a bundle's graph has the input {INPUT} and the output {OUTPUT}, "
                 f"this one has inputs {found[0]} and outputs {found[1]}; make bundles with demur-export"
             )
+        self._check_manifest(session)
         self._session, self._pid = session, os.getpid()
+
+    def _check_manifest(self, session: ort.InferenceSession) -> None:
+        labels = session.get_outputs()[0].shape[-1]
+        if isinstance(labels, int) and labels != self._labels:
+            raise ModelError(
+                f"{self._path}: the graph has {labels} outputs, but the manifest names {self._labels} labels"
+            )
+        limit = session.get_modelmeta().custom_metadata_map.get(LIMIT)
+        if limit is not None and int(limit) < self._max_tokens:
+            raise ModelError(
+                f"{self._path}: the graph reads {limit} tokens, but the manifest's max_tokens is {self._max_tokens}"
+            )
 
     def _reopen(self) -> None:
         with self._lock:

@@ -22,6 +22,11 @@ class Segment(NamedTuple):
     content: str
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text is empty or white space; looks no further than its first other character."""
+    return not text or text.isspace()
+
+
 @dataclass(frozen=True)
 class Template:
     """How a model writes conversations. All of it comes from the bundle.
@@ -45,6 +50,8 @@ class Template:
     def segments(self, turns: Sequence[Turn]) -> list[Segment]:
         """Return the turns that this model reads, each with what opens it."""
         known = [turn for turn in turns if turn.role in self.roles]
+        if "user" not in self.roles:  # a model of replies alone reads one reply
+            known = known[-1:]
         return [
             Segment((self.separator if i else "") + self.roles[turn.role], turn.content) for i, turn in enumerate(known)
         ]
@@ -58,7 +65,8 @@ class Template:
         if not openings:
             return [Segment("", text)]
         openings.sort(key=len, reverse=True)
-        parts = re.split(f"((?:{re.escape(self.separator)})?(?:{'|'.join(openings)}))", text)
+        separator = f"(?:{re.escape(self.separator)})?" if self.separator else ""
+        parts = re.split(f"({separator}(?:{'|'.join(openings)}))", text)
         segments = [Segment("", parts[0])] if parts[0] else []
         return segments + [Segment(parts[i], parts[i + 1]) for i in range(1, len(parts), 2)]
 
@@ -80,25 +88,21 @@ class Template:
                 f"the text's last turn is not opened by {tag}; expected a conversation in the model's own template "
                 "that ends with the assistant's reply (a bare reply is for check, or the key response)"
             )
-        if not segments or not segments[-1].content.strip():
+        if not segments or is_blank(segments[-1].content):
             raise EmptyResponseError("the response is empty, so there is no reply to judge")
         return segments
 
-    def replies(self, text: str) -> list[tuple[int, list[Segment]]]:
-        """Return each reply's place among a rendered text's turns, and the segments up to it.
+    def replies(self, text: str) -> tuple[list[Segment], list[int]]:
+        """Split a rendered text, and tell at which segments its replies are.
 
         Raises:
             EmptyResponseError: No assistant turn has text.
         """
         segments = self.parse(text)
-        found = [
-            (i, segments[: i + 1])
-            for i, segment in enumerate(segments)
-            if self.is_reply(segment) and segment.content.strip()
-        ]
+        found = [i for i, segment in enumerate(segments) if self.is_reply(segment) and not is_blank(segment.content)]
         if not found:
             raise EmptyResponseError("no assistant turn has text, so there is no reply to judge")
-        return found
+        return segments, found
 
 
 def render(segments: Sequence[Segment]) -> str:

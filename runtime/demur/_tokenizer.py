@@ -34,7 +34,12 @@ class Tokenizer:
         self._rust.no_truncation()
         self.special_tokens = self._rust.num_special_tokens_to_add(False)
         added = self._rust.get_added_tokens_decoder()
-        self.special: dict[str, int] = {token.content: i for i, token in added.items() if token.special}
+        unknown = getattr(self._rust.model, "unk_token", None)
+        self.added: dict[str, int] = {token.content: i for i, token in added.items()}
+        # Special tokens that stand for structure; the one for unknown text stands for text.
+        self.special: dict[str, int] = {
+            token.content: i for i, token in added.items() if token.special and token.content not in (unknown, "<unk>")
+        }
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text` as the model reads it, special tokens included."""

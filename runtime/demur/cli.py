@@ -146,6 +146,8 @@ def _score(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         source, target = _open_files(options, stack)
         tally = score_file(model, source, target, workers=options.workers, turns=options.turns)
+        if source is not sys.stdin.buffer:
+            source.close()  # subtle: not on the way of an exception, when a thread may still be reading
     if tally.failed:
         print(
             f"demur: {tally.failed} of {tally.lines} lines could not be scored; see their demur.error", file=sys.stderr
@@ -154,12 +156,24 @@ def _score(options: argparse.Namespace) -> int:
 
 
 def _open_files(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    source = sys.stdin.buffer if options.input == "-" else _opened(options.input, "rb", stack)
+    source = _standard_input() if options.input == "-" else _opened(options.input, "rb", stack)
     if options.output == "-":
         return source, sys.stdout.buffer
     if _is_file(source, options.output):
         raise InputError(f"{options.output}: is the input itself; write to another file")
     return source, _opened(options.output, "wb", stack)
+
+
+def _standard_input() -> IO[bytes]:
+    """Standard input as a file of its own.
+
+    A thread may still wait for its next line when the program ends, and Python can't end while one holds the lock
+    of `sys.stdin`.
+    """
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except (OSError, ValueError):
+        return sys.stdin.buffer
 
 
 def _opened(name: str, mode: str, stack: contextlib.ExitStack) -> IO[bytes]:

@@ -39,13 +39,17 @@ def build(exported: onnx.ModelProto, config: dict[str, Any]) -> onnx.ModelProto:
     left = weights.unread()
     if left:
         raise CheckpointError(f"the exported graph has weights that BERT has not: {', '.join(left[:5])}")
-    return graph.builder.model(len(config["id2label"]))
+    return graph.builder.model(len(config["id2label"]), config["max_position_embeddings"])
 
 
 def _check(config: dict[str, Any]) -> None:
-    for key, expected in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
-        found = config.get(key, expected)
-        if found != expected:
+    for key, expected in (
+        ("hidden_act", "gelu"),
+        ("position_embedding_type", "absolute"),
+        ("problem_type", "single_label_classification"),
+    ):
+        found = config.get(key)
+        if found not in (None, expected):
             raise CheckpointError(f"config.json: {key} is {found!r}; demur's BERT graph knows {expected!r}")
 
 

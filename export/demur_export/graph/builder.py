@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from demur._session import INPUT, OUTPUT
+from demur._session import INPUT, LIMIT, OUTPUT
 
 # The lowest versions that hold every operator used here, so that older onnxruntimes load the graph.
 _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
@@ -42,8 +42,8 @@ class Builder:
         """Add a node of onnxruntime's own operator set."""
         return self.add(op, name, inputs, CONTRIB, **attributes)
 
-    def model(self, labels: int) -> onnx.ModelProto:
-        """Return the graph from `token_ids` int64 `[batch, n]` to `logits` float32 `[batch, labels]`."""
+    def model(self, labels: int, max_tokens: int) -> onnx.ModelProto:
+        """Return the graph from `token_ids` int64 `[batch, n]`, n to `max_tokens`, to `logits` `[batch, labels]`."""
         graph = helper.make_graph(
             self._nodes,
             "demur",
@@ -51,4 +51,6 @@ class Builder:
             [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", labels])],
             list(self._constants.values()),
         )
-        return helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR, producer_name="demur-export")
+        made = helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR, producer_name="demur-export")
+        helper.set_model_props(made, {LIMIT: str(max_tokens)})
+        return made

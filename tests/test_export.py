@@ -1,0 +1,239 @@
+"""A checkpoint becomes a bundle: end to end, and what is refused on the way."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import demur
+from demur.errors import CheckpointError, ExportError, ParityError
+
+pytestmark = pytest.mark.export
+pytest.importorskip("torch")
+
+import _checkpoints
+
+from demur_export import checkpoint, cli
+from demur_export.pipeline import Options, export
+
+warnings_of_others = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def bundle(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "tiny"
+    assert cli.main([str(source), "--out", str(out), "--licence", "MIT", "--languages", "en,de"]) == 0
+    return out
+
+
+@warnings_of_others
+def test_a_checkpoint_becomes_a_bundle_that_classifies(source: Path, bundle: Path) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = demur.load(bundle)
+    text = "<|user|>are you there?<|assistant|>the answer is sorry"
+    ids = AutoTokenizer.from_pretrained(source)(text, return_tensors="pt").input_ids
+    with torch.inference_mode():
+        reference = AutoModelForSequenceClassification.from_pretrained(source)(ids).logits[0].softmax(0)[1].item()
+    assert model.encode({"text": text}) == ids[0].tolist()
+    assert model.check("the answer is sorry", prompt="are you there?").score == pytest.approx(reference, abs=0.1)
+
+
+@warnings_of_others
+def test_a_text_that_fits_is_tokenised_as_transformers_does_it(source: Path, bundle: Path) -> None:
+    from transformers import AutoTokenizer
+
+    model, reference = demur.load(bundle), AutoTokenizer.from_pretrained(source)
+    for text in (
+        "",
+        "Caf\u00e9  [x] a<b",
+        "WHO?\n\n```code```\t",
+        "\u4e2d\u6587 mixed",
+        "\U0001f600!",
+        "it's 3.14 & more",
+    ):
+        exchange = f"<|user|>{text}?<|assistant|>.{text}"
+        assert model.encode({"prompt": f"{text}?", "response": f".{text}"}) == reference(exchange).input_ids
+        assert model.encode({"text": "<|system|>be" + exchange}) == reference("<|system|>be" + exchange).input_ids
+
+
+def test_the_manifest_says_what_the_bundle_is(bundle: Path) -> None:
+    raw = json.loads((bundle / "demur.json").read_text())
+    assert (raw["name"], raw["architecture"], raw["recipe"], raw["max_tokens"]) == ("tiny", "bert", "int8-row", 128)
+    assert (raw["labels"], raw["refusal"], raw["licence"]) == (["Non-refusal", "Refusal"], 1, "MIT")
+    assert raw["template"]["roles"]["user"] == "<|user|>"
+    assert raw["parity"]["texts"] == 80
+    assert raw["parity"]["max_dp"] <= 0.1
+    assert {path.name for path in bundle.iterdir()} == {"demur.json", "model.onnx", "tokenizer.json", "README.md"}
+
+
+def test_the_card_has_the_facts(bundle: Path) -> None:
+    card = (bundle / "README.md").read_text()
+    assert "license: mit\nlanguage:\n- en\n- de\n---" in card
+    for fact in ('demur.load("tiny")', "| labels | 0: Non-refusal, 1: Refusal |", "## Distance from PyTorch"):
+        assert fact in card
+
+
+@warnings_of_others
+@pytest.mark.parametrize("recipe", ["fp32", "int8"])
+def test_the_other_recipes_work_on_a_mild_checkpoint(tmp_path: Path, recipe: str) -> None:
+    source = _checkpoints.bert(tmp_path / "source", outliers=1.0, layers=1)
+    export(Options(source, tmp_path / "out", recipe=recipe))
+    assert 0 <= demur.load(tmp_path / "out").check("sorry").score <= 1
+
+
+@warnings_of_others
+def test_per_tensor_int8_is_refused_where_outliers_ruin_it(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"recipe int8 falls short .*mean \|dp\|.*--recipe int8-row"):
+        export(Options(source, tmp_path / "out", recipe="int8"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@warnings_of_others
+def test_a_bundle_is_replaced_only_by_a_whole_one(source: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(Options(source, out))
+    before = (out / "demur.json").read_bytes()
+    with pytest.raises(ParityError):
+        export(Options(source, out, recipe="int8"))
+    assert (out / "demur.json").read_bytes() == before
+
+
+def test_a_folder_that_is_no_bundle_is_left_alone(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ExportError, match="exists and is no bundle"):
+        export(Options(source, tmp_path))
+    assert (tmp_path / "thesis.txt").exists()
+
+
+@warnings_of_others
+def test_the_users_own_texts_are_used(source: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"prompt": "why", "response": f"the answer is {i}"}) + "\n" for i in range(20)))
+    assert export(Options(source, tmp_path / "out", texts=texts, recipe="fp32")).texts == 10
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}\n", "line 1: unknown shape"),
+        ("nonsense\n", "line 1: Expecting"),
+        ('"hi"\n', "1 conversations; .* at least 16"),
+    ],
+)
+def test_bad_texts_are_named_by_line(source: Path, tmp_path: Path, content: str, message: str) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text(content)
+    with pytest.raises(CheckpointError, match=message):
+        export(Options(source, tmp_path / "out", texts=texts))
+
+
+def test_a_checkpoint_without_role_tags_needs_a_template(tmp_path: Path) -> None:
+    source = _checkpoints.bert(tmp_path / "source", tags=False)
+    with pytest.raises(CheckpointError, match=r"no role tags.*--template agentlans\|response-only\|FILE"):
+        export(Options(source, tmp_path / "out"))
+
+
+@warnings_of_others
+def test_a_template_can_be_named_or_given_as_a_file(tmp_path: Path) -> None:
+    source = _checkpoints.bert(tmp_path / "source", tags=False)
+    export(Options(source, tmp_path / "bare", template="response-only", recipe="fp32"))
+    bare = demur.load(tmp_path / "bare")
+    assert bare.check("the answer", prompt="any").logits == bare.check("the answer").logits
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"roles": {"user": "q: ", "assistant": "a: "}, "separator": " ", "ellipsis": "..."}))
+    export(Options(source, tmp_path / "own", template=str(own), recipe="fp32"))
+    model = demur.load(tmp_path / "own")
+    assert model.check("yes", prompt="no").logits == model.check_text("q: no a: yes").logits
+
+
+def test_a_broken_template_file_is_explained(source: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    own.write_text('{"roles": {"robot": ""}, "separator": "", "ellipsis": "..."}')
+    with pytest.raises(CheckpointError, match=r"roles .among system, user, assistant., separator and ellipsis"):
+        export(Options(source, tmp_path / "out", template=str(own)))
+
+
+def _without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _broken_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"not weights")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_without_weights, r"holds only pytorch_model.bin, which can run code.*safe_serialization"),
+        (_broken_weights, "not a safetensors file"),
+        (lambda f: (f / "tokenizer.json").unlink(), r"tokenizer.json: no such file.*save_pretrained"),
+        (lambda f: (f / "config.json").unlink(), r"config.json: no such file"),
+        (lambda f: (f / "config.json").write_text("{"), r"config.json: not JSON"),
+        (lambda f: _checkpoints.edit_config(f, model_type="t5"), "model_type is 't5'; demur exports bert"),
+        (lambda f: _checkpoints.edit_config(f, architectures=["BertModel"]), "is no sequence classifier"),
+        (lambda f: _checkpoints.edit_config(f, id2label={"0": "good", "1": "bad"}), r"\['good', 'bad'\].*refusal"),
+        (lambda f: _checkpoints.edit_config(f, id2label={"0": "refusal"}), "expected two or more labels"),
+        (lambda f: _checkpoints.edit_config(f, max_position_embeddings="many"), "max_position_embeddings is 'many'"),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_refused_with_the_reason(tmp_path: Path, damage: object, message: str) -> None:
+    source = _checkpoints.bert(tmp_path / "source", layers=1)
+    damage(source)  # type: ignore[operator]
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.read(source)
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such folder"):
+        checkpoint.read(tmp_path / "nowhere")
+
+
+@warnings_of_others
+def test_a_checkpoint_without_a_trained_head_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    source = _checkpoints.bert(tmp_path / "source")
+    weights = load_file(source / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks classifier.weight.*random numbers"):
+        export(Options(source, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("found", [["ok", "Rejected"], ["normal", "rejection"], ["NOT_REFUSAL", "REFUSAL"]])
+def test_the_refusal_is_recognised_by_its_label(tmp_path: Path, found: list[str]) -> None:
+    source = _checkpoints.bert(tmp_path / "source", layers=1)
+    _checkpoints.edit_config(source, id2label=dict(enumerate(found)))
+    assert checkpoint.read(source).refusal == 1
+
+
+def test_errors_reach_the_terminal_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == (
+        f"demur-export: {tmp_path / 'nowhere'}: no such folder; "
+        "give a checkpoint as transformers' save_pretrained writes it\n"
+    )
+
+
+def test_without_the_extra_the_pip_line_is_printed() -> None:
+    script = "import sys\nsys.modules['torch'] = sys.modules['onnx'] = None\nfrom demur_export.cli import main\n"
+    run = subprocess.run(
+        [sys.executable, "-c", script + "sys.exit(main(['x', '--out', 'y']))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "pip install 'demur[export]'" in run.stderr
+    assert len(run.stderr.splitlines()) == 1

@@ -1,0 +1,204 @@
+"""The graph that demur runs computes what PyTorch computes, and quantising it keeps what it promises."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from demur.errors import CheckpointError
+
+pytestmark = [
+    pytest.mark.export,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"),
+]
+torch = pytest.importorskip("torch")
+
+import _checkpoints
+
+from demur_export import checkpoint, convert, parity, quantize
+from demur_export.graph import bert
+from demur_export.graph.editor import Editor
+from demur_export.reference import torch_logits
+from demur_export.rounding import Gram, Rounded, compensated, nearest, round_rows
+from demur_export.run import Observed, logits, observe
+from demur_export.smoothing import groups, search, smooth
+
+LAYERS = 2
+PRODUCTS = 6 * LAYERS + 1  # query, key, value, out, up, down, and the pooler
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
+    return checkpoint.read(_checkpoints.bert(tmp_path_factory.mktemp("checkpoint"), layers=LAYERS))
+
+
+@pytest.fixture(scope="module")
+def exported(source: checkpoint.Checkpoint) -> onnx.ModelProto:
+    return convert.to_onnx(source)
+
+
+@pytest.fixture(scope="module")
+def tuned(source: checkpoint.Checkpoint, exported: onnx.ModelProto) -> onnx.ModelProto:
+    return bert.build(exported, source.config)
+
+
+def texts(lengths: list[int], seed: int = 0) -> list[NDArray[np.int64]]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(5, 100, (1, n)).astype(np.int64) for n in lengths]
+
+
+@pytest.fixture(scope="module")
+def calibration() -> list[NDArray[np.int64]]:
+    return texts([4, 9, 16, 25, 40, 60, 80, 128] * 4)
+
+
+def noise(model: onnx.ModelProto, reference: onnx.ModelProto, ids: list[NDArray[np.int64]]) -> float:
+    """Root mean square of the logit difference's error over its spread."""
+    found, true = logits(model, ids), logits(reference, ids)
+    error = (found[:, 1] - found[:, 0]) - (true[:, 1] - true[:, 0])
+    return float(np.sqrt((error**2).mean()) / (true[:, 1] - true[:, 0]).std())
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 127, 128])
+def test_the_graph_computes_what_pytorch_computes(
+    source: checkpoint.Checkpoint, tuned: onnx.ModelProto, n: int
+) -> None:
+    ids = texts([n])
+    assert logits(tuned, ids) == pytest.approx(torch_logits(source, ids), abs=2e-4)
+
+
+def test_rows_of_a_batch_are_computed_alone(tuned: onnx.ModelProto) -> None:
+    ids = texts([33] * 5)
+    together = logits(tuned, [np.concatenate(ids)])
+    assert together == pytest.approx(logits(tuned, ids), abs=2e-4)
+
+
+def test_the_graph_has_one_input_and_no_mask(tuned: onnx.ModelProto) -> None:
+    assert [i.name for i in tuned.graph.input] == ["token_ids"]
+    kinds = {node.op_type for node in tuned.graph.node}
+    assert "MultiHeadAttention" in kinds
+    assert not kinds & {"Softmax", "Where", "Erf", "SkipLayerNormalization"}
+
+
+@pytest.mark.parametrize("recipe", ["int8", "int8-row"])
+def test_every_product_is_quantised(tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]], recipe: str) -> None:
+    made = quantize.RECIPES[recipe](tuned, calibration)
+    assert made.products == PRODUCTS
+    assert not any(node.op_type == "MatMul" for node in made.model.graph.node)
+    large = [t.name for t in made.model.graph.initializer if t.data_type == 1 and np.prod(t.dims) >= 64 * 64]
+    assert large == ["embeddings.positions"]
+
+
+def test_layers_with_equal_weights_are_not_lost(tmp_path: Path, calibration: list[NDArray[np.int64]]) -> None:
+    from transformers import BertForSequenceClassification
+
+    folder = _checkpoints.bert(tmp_path, layers=LAYERS)
+    model = BertForSequenceClassification.from_pretrained(folder)
+    model.bert.encoder.layer[1].load_state_dict(model.bert.encoder.layer[0].state_dict())
+    model.save_pretrained(folder)
+    twin = checkpoint.read(folder)
+    exported = convert.to_onnx(twin)
+    assert sum(node.op_type == "Identity" for node in exported.graph.node) > 5
+    tuned = bert.build(exported, twin.config)
+    assert logits(tuned, calibration[:8]) == pytest.approx(torch_logits(twin, calibration[:8]), abs=2e-4)
+    assert quantize.int8_row(tuned, calibration).products == PRODUCTS
+
+
+def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+) -> None:
+    unseen = texts([7, 20, 50, 90, 120] * 6, seed=1)
+    rows = noise(quantize.int8_row(tuned, calibration).model, tuned, unseen)
+    tensor = noise(quantize.int8(tuned, calibration).model, tuned, unseen)
+    assert rows < 0.05
+    assert tensor > 2 * rows
+
+
+def test_int8_row_gives_a_row_the_same_bits_in_any_batch(
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+) -> None:
+    model = quantize.int8_row(tuned, calibration).model
+    ids = texts([48] * 6, seed=2)
+    assert logits(model, [np.concatenate(ids)]).tobytes() == logits(model, ids).tobytes()
+    assert logits(model, [np.concatenate(ids[::-1])]).tobytes() == logits(model, ids[::-1]).tobytes()
+
+
+def test_smoothing_evens_out_inputs_and_changes_no_result_before_quantisation(
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+) -> None:
+    observed = observe(tuned, list(groups(Editor(tuned))), calibration)
+    scales = search(tuned, observed)
+    eased = smooth(tuned, scales)
+    assert len(scales) >= LAYERS
+    assert logits(eased, calibration) == pytest.approx(logits(tuned, calibration), abs=1e-3)
+    after = observe(eased, list(groups(Editor(eased))), calibration)
+
+    def spread(seen: dict[str, Observed]) -> float:
+        return float(np.mean([np.log(np.maximum(one.maxima, 1e-6)).std() for one in seen.values()]))
+
+    assert spread(after) < spread(observed)
+
+
+def test_compensated_rounding_loses_less_on_inputs_like_those_it_saw() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(8, 48)).astype(np.float32)  # inputs of eight directions, as in a trained model
+    seen, unseen = (rng.normal(size=(n, 8)).astype(np.float32) @ mixing for n in (4000, 500))
+    weight = rng.normal(size=(48, 16)).astype(np.float32)
+    gram = Gram((seen.T @ seen / len(seen)).astype(float), len(seen))
+
+    def error(rounded: Rounded) -> float:
+        return float(np.mean((unseen @ (rounded.steps * rounded.scale) - unseen @ weight) ** 2))
+
+    assert error(compensated(weight, gram)) < error(nearest(weight)) / 4
+
+
+@pytest.mark.parametrize("lift", [None, np.full(16, 0.17, np.float32)])
+def test_rounding_a_row_is_off_by_half_a_step_at_most(lift: NDArray[np.float32] | None) -> None:
+    rows = np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32)
+    rows = rows if lift is None else np.maximum(rows, -0.17)
+    step = np.abs(rows).max(1) / 127 if lift is None else (rows.max(1) + 0.17) / 255
+    assert (np.abs(round_rows(rows, lift) - rows).max(1) <= step / 2 + 1e-6).all()
+    assert (round_rows(np.zeros((1, 16), np.float32), None) == 0).all()
+
+
+def test_a_weight_that_would_be_left_out_is_an_error(source: checkpoint.Checkpoint, exported: onnx.ModelProto) -> None:
+    extra = onnx.ModelProto()
+    extra.CopyFrom(exported)
+    extra.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "adapter.weight"))
+    with pytest.raises(CheckpointError, match=r"weights that BERT has not: adapter.weight"):
+        bert.build(extra, source.config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("hidden_act", "relu"),
+        ("position_embedding_type", "relative_key"),
+        ("problem_type", "multi_label_classification"),
+    ],
+)
+def test_a_variant_that_the_graph_does_not_know_is_an_error(
+    source: checkpoint.Checkpoint, exported: onnx.ModelProto, key: str, value: str
+) -> None:
+    with pytest.raises(CheckpointError, match=f"{key} is '{value}'"):
+        bert.build(exported, source.config | {key: value})
+
+
+def test_the_gate_names_every_limit_that_is_broken() -> None:
+    near = parity.Parity(texts=1000, label_flips=10, max_dp=0.1, mean_dp=0.01, max_dlogit=9.0)
+    parity.gate(near, "int8-row")
+    far = parity.Parity(texts=1000, label_flips=11, max_dp=0.2, mean_dp=float("nan"), max_dlogit=9.0)
+    with pytest.raises(parity.ParityError, match=r"label flips 11 \(limit 10\), max \|dp\| 0.2 .*, mean \|dp\| nan"):
+        parity.gate(far, "int8-row")
+
+
+def test_parity_compares_probabilities() -> None:
+    found = np.array([[0.0, 1.0], [2.0, 0.0], [0.1, 0.0]], np.float32)
+    true = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.1]], np.float32)
+    result = parity.compare(found, true, refusal=1)
+    assert (result.texts, result.label_flips) == (3, 1)
+    assert result.max_dp == pytest.approx(0.04996, abs=1e-4)
+    assert result.mean_dp == pytest.approx(0.04996 / 3, abs=1e-4)
+    assert result.max_dlogit == pytest.approx(0.1)
