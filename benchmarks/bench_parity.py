@@ -35,6 +35,9 @@ from demur_export.checkpoint import Checkpoint
 
 FEW_TEXTS = 1000
 
+# What a quantised bundle is meant to keep on real texts; the gate at export, on fewer and harder texts, asks for less.
+AIMS = (0.003, 0.1, 0.002)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -100,8 +103,8 @@ def measure(model: demur.Classifier, source: Checkpoint, samples: Sequence[Sampl
 
 
 def targets(found: dict[str, Any], recipe: str) -> list[Target]:
-    """Return what the export's own gate demands of the recipe, beside what was found."""
-    flips, max_dp, mean_dp = parity.LIMITS.get(recipe, parity.QUANTISED_LIMITS)
+    """Return what a bundle of the recipe is meant to keep, beside what was found."""
+    flips, max_dp, mean_dp = parity.LIMITS.get(recipe, AIMS)
     return [
         Target(f"label flips at most {flips:.1%}", f"{found['flip_rate']:.2%}", found["flip_rate"] <= flips),
         Target(f"max \\|Δp\\| at most {max_dp:g}", f"{found['max_dp']:.4f}", found["max_dp"] <= max_dp),
@@ -230,7 +233,7 @@ def main() -> None:
     aims = targets(record["found"]["all"], bundle.recipe)
     write_scores(measured)
     common.write_results("parity", record | {"targets": [aim.record() for aim in aims]})
-    plot(measured, parity.LIMITS.get(bundle.recipe, parity.QUANTISED_LIMITS)[1])
+    plot(measured, parity.LIMITS.get(bundle.recipe, AIMS)[1])
     section = markdown(record, aims)
     common.write_section("parity", section)
     print(section)
