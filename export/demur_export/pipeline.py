@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import demur
+from demur import _bundle as demur_bundle
 from demur._conversation import Conversation
+from demur._reader import Reader
+from demur._tokenizer import Tokenizer
 from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert
@@ -114,8 +117,9 @@ def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) ->
 
 def _ids(folder: Path, conversations: list[Conversation]) -> list[NDArray[np.int64]]:
     """Token ids `[1, n]` of every conversation, made by the runtime itself."""
-    model = demur.load(folder)
-    return [np.array([model.encode(conversation)], np.int64) for conversation in conversations]
+    read = demur_bundle.read(folder)
+    reader = Reader(read, Tokenizer(read.tokenizer.path))
+    return [np.array([reader.read(conversation).ids], np.int64) for conversation in conversations]
 
 
 def _compare(

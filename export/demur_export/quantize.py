@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from demur_export.graph.bert import WORDS
 from demur_export.graph.builder import CONTRIB
@@ -52,10 +53,8 @@ def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
         source = product.input[0]
         if source not in done:
             done.add(source)
-            quantise = node("DynamicQuantizeLinear", f"{source}.q", [source])
-            del quantise.output[:]
-            quantise.output.extend([f"{source}.q", f"{source}.scale", f"{source}.zero"])
-            editor.insert_before(product, [quantise])
+            parts = [f"{source}.q", f"{source}.scale", f"{source}.zero"]
+            editor.insert_before(product, [helper.make_node("DynamicQuantizeLinear", [source], parts)])
         weight_q, weight_scale = _put_weight(editor, product.name, nearest(weight))
         inputs = [f"{source}.q", weight_q, f"{source}.scale", weight_scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])

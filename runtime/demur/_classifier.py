@@ -16,7 +16,7 @@ from demur._session import Session
 from demur._stream import ordered_map
 from demur._tokenizer import Tokenizer
 from demur._verdict import Verdict, probability
-from demur.errors import InputError, ShapeError
+from demur.errors import InputError
 
 
 class Classifier:
@@ -107,9 +107,7 @@ class Classifier:
             EmptyResponseError: There is no reply in it.
             ShapeError: It is not a string, or its last turn is not the assistant's.
         """
-        if not isinstance(text, str):
-            raise ShapeError(f"text is {type(text).__name__}, expected a string")
-        return self._judge(Conversation((), rendered=text), self._session)
+        return self._judge(from_row({"text": text}), self._session)
 
     @overload
     def stream(
@@ -204,6 +202,10 @@ def _raising(judged: Iterator[Verdict | InputError]) -> Iterator[Verdict]:
         yield verdict
 
 
-def _reload(folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float) -> Classifier:
-    bundle = _bundle.read(folder)
+def assemble(bundle: Bundle, open_session: Callable[[int], Session], *, threads: int, threshold: float) -> Classifier:
+    """Return the classifier of a bundle, with the bundle's own tokenizer."""
     return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=threshold)
+
+
+def _reload(folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float) -> Classifier:
+    return assemble(_bundle.read(folder), open_session, threads=threads, threshold=threshold)

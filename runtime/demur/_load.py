@@ -6,9 +6,8 @@ from pathlib import Path
 
 from demur import _bundle, _machine
 from demur._bundle import Bundle
-from demur._classifier import Classifier
+from demur._classifier import Classifier, assemble
 from demur._session import OnnxSession
-from demur._tokenizer import Tokenizer
 
 
 def load(
@@ -39,13 +38,13 @@ def load(
     if threads < 1:
         raise ValueError(f"threads is {threads}; it must be at least 1")
     at = _threshold(bundle, threshold)
-    open_session = partial(OnnxSession, bundle, device)
+    make = partial(assemble, bundle, partial(OnnxSession, bundle, device), threads=threads, threshold=at)
     if not verify:
-        return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=at)
+        return make()
     with ThreadPoolExecutor(1) as background:
         sums = background.submit(bundle.check_sums)
         try:
-            made = Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=at)
+            made = make()
         finally:
             # subtle: a changed file often fails to load too; that its contents changed is the better message.
             sums.result()

@@ -33,7 +33,7 @@ def score_file(
 
     Args:
         model: The classifier.
-        source: JSONL, one conversation a line.
+        source: JSONL, one conversation a line; closed when it has been read, or when the reading is given up.
         target: Gets one line for each, as soon as it is known.
         workers: Texts at a time; by default the cores that this machine grants.
         turns: Whether to judge the last reply of a line or all of them.
@@ -53,7 +53,11 @@ def score_file(
 
 
 def _numbered(source: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    return ((number, line) for number, line in enumerate(source, 1) if line.strip(_BLANK))
+    # subtle: whoever reads the lines closes the file; another thread can't while this one waits for a line.
+    with source:
+        for number, line in enumerate(source, 1):
+            if line.strip(_BLANK):
+                yield number, line
 
 
 def _count(source: IO[bytes]) -> int | None:

@@ -146,8 +146,6 @@ def _score(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         source, target = _open_files(options, stack)
         tally = score_file(model, source, target, workers=options.workers, turns=options.turns)
-        if source is not sys.stdin.buffer:
-            source.close()  # subtle: not on the way of an exception, when a thread may still be reading
     if tally.failed:
         print(
             f"demur: {tally.failed} of {tally.lines} lines could not be scored; see their demur.error", file=sys.stderr
