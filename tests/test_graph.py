@@ -20,10 +20,11 @@ import _checkpoints
 from demur_export import checkpoint, convert, parity, quantize
 from demur_export.graph import bert
 from demur_export.graph.editor import Editor
+from demur_export.plan import mixed, search
 from demur_export.reference import torch_logits
-from demur_export.rounding import Gram, Rounded, compensated, nearest, round_rows
+from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest, round_rows
 from demur_export.run import Observed, logits, observe
-from demur_export.smoothing import groups, search, smooth
+from demur_export.smoothing import groups, smooth
 
 LAYERS = 2
 PRODUCTS = 6 * LAYERS + 1  # query, key, value, out, up, down, and the pooler
@@ -116,11 +117,15 @@ def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
     assert tensor > 2 * rows
 
 
+@pytest.mark.parametrize("fixed", [False, True])
 def test_int8_row_gives_a_row_the_same_bits_in_any_batch(
-    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]], fixed: bool
 ) -> None:
-    model = quantize.int8_row(tuned, calibration).model
-    ids = texts([48] * 6, seed=2)
+    observed = observe(tuned, list(groups(Editor(tuned))), calibration)
+    choices = search(tuned, observed, fixed=fixed)
+    made = quantize.by_choices(tuned, choices, {source: seen.gram for source, seen in observed.items()})
+    assert made.fixed == (len(choices) if fixed else 0)
+    model, ids = made.model, texts([48] * 6, seed=2)
     assert logits(model, [np.concatenate(ids)]).tobytes() == logits(model, ids).tobytes()
     assert logits(model, [np.concatenate(ids[::-1])]).tobytes() == logits(model, ids[::-1]).tobytes()
 
@@ -129,7 +134,8 @@ def test_smoothing_evens_out_inputs_and_changes_no_result_before_quantisation(
     tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
 ) -> None:
     observed = observe(tuned, list(groups(Editor(tuned))), calibration)
-    scales = search(tuned, observed)
+    found = {source: choice.smoothing for source, choice in search(tuned, observed, fixed=False).items()}
+    scales = {source: scale for source, scale in found.items() if scale is not None}
     eased = smooth(tuned, scales)
     assert len(scales) >= LAYERS
     assert logits(eased, calibration) == pytest.approx(logits(tuned, calibration), abs=1e-3)
@@ -161,6 +167,41 @@ def test_rounding_a_row_is_off_by_half_a_step_at_most(lift: NDArray[np.float32] 
     step = np.abs(rows).max(1) / 127 if lift is None else (rows.max(1) + 0.17) / 255
     assert (np.abs(round_rows(rows, lift) - rows).max(1) <= step / 2 + 1e-6).all()
     assert (round_rows(np.zeros((1, 16), np.float32), None) == 0).all()
+
+
+def test_fixed_steps_are_off_by_half_a_step_at_most_and_hold_what_lies_beyond_to_the_ends() -> None:
+    rows = np.random.default_rng(0).uniform(-1, 3, (50, 16)).astype(np.float32)
+    steps = Steps.between(-1, 3)
+    assert np.abs(steps.round(rows) - rows).max() <= steps.size / 2 + 1e-6
+    assert steps.round(np.array([-9, 0, 9], np.float32)) == pytest.approx([-1, 0, 3], abs=float(steps.size))
+    assert Steps.between(1, 3).zero == 0  # zero itself is always a step
+    assert Steps.between(-3, -1).zero == 255
+
+
+def test_a_scale_is_fixed_ahead_only_where_the_range_is_the_same_on_every_text(
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+) -> None:
+    observed = observe(tuned, list(groups(Editor(tuned))), calibration)
+    steady = "embeddings.norm"
+    unsteady = observed[steady]._replace(highest=observed[steady].highest * 300)
+    by_row = search(tuned, observed, fixed=False)
+
+    def fixed(seen: Observed) -> bool:
+        return mixed(by_row, search(tuned, observed | {steady: seen}, fixed=True))[steady].steps is not None
+
+    assert fixed(observed[steady])
+    assert not fixed(unsteady)
+
+
+def test_int8_row_fixes_scales_at_little_cost(tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]) -> None:
+    observed = observe(tuned, list(groups(Editor(tuned))), calibration)
+    grams = {source: seen.gram for source, seen in observed.items()}
+    unseen = texts([7, 20, 50, 90, 120] * 6, seed=1)
+    made = quantize.int8_row(tuned, calibration)
+    rows = quantize.by_choices(tuned, search(tuned, observed, fixed=False), grams)
+    assert made.fixed
+    assert len(made.model.graph.node) < len(rows.model.graph.node)
+    assert noise(made.model, tuned, unseen) < 2 * noise(rows.model, tuned, unseen)
 
 
 def test_a_weight_that_would_be_left_out_is_an_error(source: checkpoint.Checkpoint, exported: onnx.ModelProto) -> None:

@@ -82,7 +82,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         say(f"recipe {options.recipe}")
         made = quantize.RECIPES[options.recipe](tuned, ids[_CALIBRATION])
         manifest["files"] = bundle.write_model(folder, made.model, source.tokenizer)
-        manifest["exported"] |= {"products in int8": made.products, "inputs smoothed": made.smoothed}
+        manifest["exported"] |= {
+            "products in int8": made.products,
+            "inputs smoothed": made.smoothed,
+            "inputs with fixed scales": made.fixed,
+        }
         found = _compare(folder, manifest, conversations[_UNSEEN], reference[_UNSEEN], source.refusal)
         manifest["parity"] = found.record()
         bundle.write_manifest(folder, manifest)

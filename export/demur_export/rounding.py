@@ -1,4 +1,4 @@
-"""Weights to int8 with a scale for each column: to the nearest step, or so that errors cancel on real inputs."""
+"""Weights to int8 with a scale for each column, and activations to uint8 with one for each row or one fixed ahead."""
 
 from typing import NamedTuple
 
@@ -32,6 +32,25 @@ class Rounded(NamedTuple):
 
     steps: NDArray[np.int8]
     scale: NDArray[np.float32]  # [outputs]
+
+
+class Steps(NamedTuple):
+    """How an input becomes uint8 with a scale fixed ahead: `round(x / size) + zero`, held to 0..255."""
+
+    size: np.float32
+    zero: np.uint8
+
+    @classmethod
+    def between(cls, lowest: float, highest: float) -> "Steps":
+        """Return the finest steps that reach from `lowest` to `highest`, and zero."""
+        lowest, highest = min(lowest, 0.0), max(highest, 0.0)
+        size = max((highest - lowest) / 255, 1e-12)
+        return cls(np.float32(size), np.uint8(np.clip(np.rint(-lowest / size), 0, 255)))
+
+    def round(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `rows` as the graph reads them back."""
+        zero = np.float32(self.zero)
+        return np.asarray((np.clip(np.rint(rows / self.size) + zero, 0, 255) - zero) * self.size, np.float32)
 
 
 def round_rows(rows: NDArray[np.float32], lift: NDArray[np.float32] | None) -> NDArray[np.float32]:

@@ -25,11 +25,17 @@ def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
 
 
 class Observed(NamedTuple):
-    """What an inner tensor `[rows, channels]` looked like on real texts."""
+    """What an inner tensor `[..., channels]` looked like on real texts, as rows `[rows, channels]`."""
 
-    maxima: NDArray[np.float32]  # max|x_j| by channel
+    lowest: NDArray[np.float32]  # by channel
+    highest: NDArray[np.float32]
     rows: NDArray[np.float32]  # a sample
     gram: Gram
+
+    @property
+    def maxima(self) -> NDArray[np.float32]:
+        """max|x_j| of every channel j."""
+        return np.maximum(-self.lowest, self.highest)
 
 
 def observe(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[str, Observed]:
@@ -43,18 +49,19 @@ def observe(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[
     found: dict[str, Observed] = {}
     for ids in texts:
         for name, value in zip(wanted, session.run(wanted, {INPUT: ids}), strict=True):
-            found[name] = _joined(found.get(name), value)
-    return {name: Observed(seen.maxima, seen.rows, seen.gram.mean()) for name, seen in found.items()}
+            found[name] = _joined(found.get(name), value.reshape(-1, value.shape[-1]))
+    return {name: seen._replace(gram=seen.gram.mean()) for name, seen in found.items()}
 
 
 def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:
     """Add one text's rows; the gram is a sum until the end."""
     sample = value[:: max(1, len(value) // _SAMPLE)]
-    seen = Observed(np.abs(value).max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)))
+    seen = Observed(value.min(0), value.max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)))
     if before is None:
         return seen
     return Observed(
-        np.maximum(before.maxima, seen.maxima),
+        np.minimum(before.lowest, seen.lowest),
+        np.maximum(before.highest, seen.highest),
         np.concatenate([before.rows, seen.rows]),
         Gram(before.gram.matrix + seen.gram.matrix, before.gram.rows + seen.gram.rows),
     )

@@ -1,8 +1,7 @@
 """Moves outlier channels from activations into weights, without changing what a graph computes.
 
 SmoothQuant (Xiao et al. 2022, https://arxiv.org/abs/2211.10438): channel j of a product's input is divided by
-s_j = max|x_j|^alpha / max|w_j|^(1 - alpha) and row j of its weight multiplied by it. How far to go, alpha, is
-searched for each input by itself, on rows of real texts.
+s_j = max|x_j|^alpha / max|w_j|^(1 - alpha) and row j of its weight multiplied by it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +11,9 @@ import onnx
 from numpy.typing import NDArray
 
 from demur_export.graph.editor import Editor, node
-from demur_export.rounding import nearest, round_rows
-from demur_export.run import Observed
 
 Array = NDArray[np.float32]
 
-# 0 leaves channels to their weights alone; None is no smoothing at all, since a mild input gets worse by it.
-_ALPHAS = (None, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 # Scales beyond this range would push weights into the rounding noise of their column.
 _LEAST_SCALE, _MOST_SCALE = 1e-2, 1e2
 # The least value of x * Phi(x), at x = -0.7518.
@@ -44,26 +39,6 @@ def lift(editor: Editor, source: str) -> Array | None:
         return None
     lowest = np.full(len(bias), -GELU_MINIMUM, np.float32)
     return lowest if factor is None else lowest * factor
-
-
-def search(model: onnx.ModelProto, observed: Mapping[str, Observed]) -> dict[str, Array]:
-    """Return, for each input of products that gains by smoothing, the scales that lower its products' error most.
-
-    Args:
-        model: The fp32 graph.
-        observed: What each input looked like on real texts.
-    """
-    editor = Editor(model)
-    found = {}
-    for source, products in groups(editor).items():
-        weights = [w for w in (editor.constant(p.input[1]) for p in products) if w is not None]
-        seen, lowest = observed[source], lift(editor, source)
-        scales = [_scale(seen.maxima, weights, alpha) for alpha in _ALPHAS]
-        errors = [_error(seen.rows, weights, scale, lowest) for scale in scales]
-        best = int(np.argmin(errors))
-        if _ALPHAS[best] is not None:
-            found[source] = scales[best]
-    return found
 
 
 def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
@@ -95,31 +70,20 @@ def smoothed(source: str) -> str:
     return f"{source}.smooth"
 
 
-def _scale(maxima: Array, weights: Sequence[Array], alpha: float | None) -> Array:
-    if alpha is None:
-        return np.ones_like(maxima)
+def strength(maxima: Array, weights: Sequence[Array], alpha: float) -> Array:
+    """Return the scales s_j of an input with `maxima` max|x_j|, read by `weights` `[inputs, outputs]`."""
     tallest = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
     scale = np.maximum(maxima, 1e-5) ** alpha / np.maximum(tallest, 1e-5) ** (1 - alpha)
     scale /= np.exp(np.mean(np.log(scale)))
     return np.asarray(np.clip(scale, _LEAST_SCALE, _MOST_SCALE), np.float32)
 
 
-def _error(rows: Array, weights: Sequence[Array], scale: Array, lowest: Array | None) -> float:
-    """Mean square error of the products of `rows` when both sides are rounded."""
-    found = round_rows(rows / scale, None if lowest is None else lowest / scale)
-    total = 0.0
-    for weight in weights:
-        rounded = nearest(weight * scale[:, None])
-        total += float(np.mean((found @ (rounded.steps * rounded.scale) - rows @ weight) ** 2))
-    return total
-
-
 def _fold_into_values(editor: Editor, source: str, scale: Array) -> bool:
     """Divide the values of the attention that `source` comes from; False if it comes from elsewhere."""
-    attention = _behind_reshape(editor, source)
+    attention = editor.producer(source)
     if attention is None or attention.op_type != "MultiHeadAttention":
         return False
-    added = _behind_reshape(editor, attention.input[2])
+    added = editor.producer(attention.input[2])
     if added is None or added.op_type != "Add":
         return False
     product, bias = editor.producer(added.input[0]), editor.constant(added.input[1])
@@ -129,8 +93,3 @@ def _fold_into_values(editor: Editor, source: str, scale: Array) -> bool:
     editor.put(product.input[1], weight / scale)
     editor.put(added.input[1], bias / scale)
     return True
-
-
-def _behind_reshape(editor: Editor, name: str) -> onnx.NodeProto | None:
-    found = editor.producer(name)
-    return editor.producer(found.input[0]) if found is not None and found.op_type == "Reshape" else found

@@ -32,7 +32,7 @@ class Editor:
 
     def put(self, name: str, value: NDArray[Any]) -> str:
         """Set the constant `name`."""
-        self._constants[name] = np.ascontiguousarray(value)
+        self._constants[name] = np.asarray(value, order="C")
         return name
 
     def producer(self, name: str) -> onnx.NodeProto | None:
