@@ -170,15 +170,16 @@ class Tfidf:
 
     Args:
         rows: Labelled rows (`response`, `label`), of which `TRAIN_ROWS` are drawn.
+        authored: More of them, all of which are used.
     """
 
-    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[dict[str, Any]], authored: Sequence[dict[str, Any]] = ()) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline, make_union
 
         drawn = np.random.default_rng(SEED).choice(len(rows), min(TRAIN_ROWS, len(rows)), replace=False)
-        picked = [rows[i] for i in sorted(drawn)]
+        picked = [*(rows[i] for i in sorted(drawn)), *authored]
         self.rows = len(picked)
         words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, max_features=100_000, sublinear_tf=True)
         characters = TfidfVectorizer(

@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS, PLOTS, PAGE = FOLDER / "results", FOLDER / "plots", FOLDER / "README.md"
+AUTHORED = FOLDER.parent / "models" / "training" / "authored"
 
 BINS = 15
 RESAMPLES = 1000
@@ -53,13 +54,14 @@ class EvalSet:
     """A labelled set and each method's scores of its rows.
 
     Attributes:
-        index: Each row's place in the file.
+        files: Where it is from.
+        index: Each row's place in the files, one after the other.
         labels: 1 for a refusal, 0 for none.
         elided: Rows longer than the model reads.
     """
 
     name: str
-    path: Path
+    files: list[Path]
     index: list[int]
     rows: list[dict[str, Any]]
     labels: Floats
@@ -68,15 +70,23 @@ class EvalSet:
 
 
 def read_sets(folder: Path, limit: int | None = None) -> list[EvalSet]:
-    """Read every `eval_*.jsonl.gz` of a folder, or `limit` rows of each, evenly spread."""
+    """Read every `eval_*.jsonl.gz` of a folder and the authored part that no model was trained on.
+
+    Args:
+        folder: The labelled sets.
+        limit: Read only so many rows of each, evenly spread.
+    """
+    named = {
+        path.name.removeprefix("eval_").removesuffix(".jsonl.gz"): [path] for path in folder.glob("eval_*.jsonl.gz")
+    }
+    named["authored"] = sorted((AUTHORED / "evaluation").glob("*.jsonl"))
     sets = []
-    for path in sorted(folder.glob("eval_*.jsonl.gz")):
-        rows = read_rows(path)
+    for name, files in sorted(named.items()):
+        rows = [row for path in files for row in read_rows(path)]
         kept = len(rows) if limit is None else min(limit, len(rows))
         index = [i * len(rows) // kept for i in range(kept)]
         labels = np.array([float(rows[i]["label"]) for i in index])
-        name = path.name.removeprefix("eval_").removesuffix(".jsonl.gz")
-        sets.append(EvalSet(name, path, index, [rows[i] for i in index], labels))
+        sets.append(EvalSet(name, files, index, [rows[i] for i in index], labels))
     return sets
 
 

@@ -3,7 +3,8 @@
     python benchmarks/bench_accuracy.py --data FOLDER [--model NAME|FOLDER] [--limit N]
 
 FOLDER holds `eval_*.jsonl.gz` (`prompt`, `response`, `label` with 1 for a refusal, `label_kind`, `lang`),
-`train.jsonl.gz` for the TF-IDF baseline and `card_examples.jsonl`. None of their texts is written anywhere.
+`train.jsonl.gz` for the TF-IDF baseline and `card_examples.jsonl`. None of their texts is written anywhere. The set
+`authored` is `models/training/authored/evaluation`, which comes with demur.
 """
 
 import argparse
@@ -29,13 +30,21 @@ METHODS = {"demur": "demur", "tfidf": "TF-IDF + regression", "regex": "refusal r
 METRICS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC", "ece": "ECE"}
 COLOURS = {"demur": "#1f4e9c", "tfidf": "#d9760a", "regex": "#2a8a4a", "substring": "#8a3fa0"}
 GRADED = ("demur", "tfidf")  # the others' scores are 0 or 1
-FEW_LANGUAGES = 2  # a set in more gets a table by language
+PARTS = {"lang": "language", "kind": "kind"}
+FEW_PARTS = 2  # a set of more gets a table by them
 FEW_ROWS = 5  # a bin with fewer is not drawn
 
 
 def judge(model: demur.Classifier, rows: list[dict[str, Any]]) -> Iterator[demur.Verdict]:
-    """Judge rows as a user would: prompt and reply, in a stream."""
-    return model.stream({"prompt": row["prompt"], "response": row["response"]} for row in rows)
+    """Judge rows as a user would: whole conversations, in a stream."""
+    return model.stream(map(conversation, rows))
+
+
+def conversation(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a row as messages."""
+    system = [{"role": "system", "content": row["system"]}] if row.get("system") else []
+    user = [{"role": "user", "content": row["prompt"]}] if row["prompt"] else []
+    return [*system, *row.get("earlier", ()), *user, {"role": "assistant", "content": row["response"]}]
 
 
 def score(each: EvalSet, model: demur.Classifier, tfidf: Tfidf) -> None:
@@ -61,26 +70,30 @@ def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
         if method in GRADED:
             values["ece"] = common.calibration_error(weights, each.labels, scores)
         methods[method] = {"ece": None} | {metric: common.interval(value) for metric, value in values.items()}
-    langs = np.array([row["lang"] for row in each.rows])
-    parts = {str(lang): measure_part(each, np.flatnonzero(langs == lang), thresholds) for lang in np.unique(langs)}
     return {
-        "file": each.path.name,
-        "sha256": hashlib.sha256(each.path.read_bytes()).hexdigest(),
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in each.files},
         "rows": len(each.rows),
         "refusals": int(each.labels.sum()),
-        "labels_by": dict(Counter(row["label_kind"] for row in each.rows)),
+        "labels_by": dict(Counter(row.get("label_kind", "their authors and a second reader") for row in each.rows)),
         "elided": each.elided,
         "methods": methods,
-        "languages": parts if len(parts) > FEW_LANGUAGES else {},
+        "parts": {key: parts for key in PARTS if len(parts := measure_parts(each, key, thresholds)) > FEW_PARTS},
     }
 
 
+def measure_parts(each: EvalSet, key: str, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the record of each part of a set by what its rows have under `key`."""
+    values = np.array([row.get(key, "") for row in each.rows])
+    return {str(value): measure_part(each, np.flatnonzero(values == value), thresholds) for value in np.unique(values)}
+
+
 def measure_part(each: EvalSet, places: npt.NDArray[np.int64], thresholds: dict[str, float]) -> dict[str, Any]:
-    """Return the record of some rows of a set: each method's F1."""
+    """Return the record of some rows of a set: each method's F1, and its share of right verdicts."""
     labels, weights = each.labels[places], common.resample(len(places))
     decided = {method: (scores[places] >= thresholds[method]).astype(float) for method, scores in each.scores.items()}
     f1 = {method: common.interval(common.rates(weights, labels, found)["f1"]) for method, found in decided.items()}
-    return {"rows": len(places), "refusals": int(labels.sum()), "f1": f1}
+    right = {method: round(float(np.mean(found == labels)), 4) for method, found in decided.items()}
+    return {"rows": len(places), "refusals": int(labels.sum()), "f1": f1, "right": right}
 
 
 def check_examples(model: demur.Classifier, path: Path) -> list[dict[str, Any]]:
@@ -121,9 +134,11 @@ def markdown(record: dict[str, Any]) -> str:
         f"A dot grows with its bin's rows; bins of fewer than {FEW_ROWS} are not drawn.",
     ]
     for name, found in record["sets"].items():
-        if found["languages"]:
-            lines += [f"\nF1 on {_title(name)} by language; it says little where a language has few answers.\n"]
-            lines += _language_table(found["languages"])
+        for key, parts in found["parts"].items():
+            lines += [
+                f"\n{_title(name)} by {PARTS[key]}: F1, and right verdicts in brackets where one label is rare.\n"
+            ]
+            lines += _parts_table(PARTS[key], parts)
     lines += [
         f"\nThe published cards' own examples: {right} of {len(examples)} right.\n",
         "<details><summary>Each one</summary>\n",
@@ -158,13 +173,18 @@ def _main_table(sets: dict[str, Any]) -> list[str]:
     return _table(["set", "method", *METRICS.values()], rows)
 
 
-def _language_table(languages: dict[str, Any]) -> list[str]:
+def _parts_table(key: str, parts: dict[str, Any]) -> list[str]:
+    def cell(found: dict[str, Any], method: str) -> str:
+        f1, right = found["f1"][method], found["right"][method]
+        if min(found["refusals"], found["rows"] - found["refusals"]) < FEW_ROWS:
+            return f"({right:.3f})"
+        return (_cell(f1) if method == "demur" else f"{f1['value']:.3f}") if f1 else "–"
+
     rows = [
-        [lang, str(found["refusals"]), str(found["rows"] - found["refusals"]), _cell(found["f1"]["demur"])]
-        + [f"{found['f1'][method]['value']:.3f}" if found["f1"][method] else "–" for method in list(METHODS)[1:]]
-        for lang, found in languages.items()
+        [part, str(found["refusals"]), str(found["rows"] - found["refusals"]), *(cell(found, m) for m in METHODS)]
+        for part, found in parts.items()
     ]
-    return _table(["language", "refusals", "answers", *METHODS.values()], rows)
+    return _table([key, "refusals", "answers", *METHODS.values()], rows)
 
 
 def _example(example: dict[str, Any]) -> list[str]:
@@ -224,7 +244,8 @@ def main() -> None:
     model, bundle = demur.load(options.model), _bundle.read(_bundle.find(options.model))
     thresholds = {method: model.threshold if method == "demur" else 0.5 for method in METHODS}
     sets = common.read_sets(options.data, options.limit)
-    tfidf = Tfidf(common.read_rows(options.data / "train.jsonl.gz"))
+    authored = [row for path in sorted((common.AUTHORED / "train").glob("*.jsonl")) for row in common.read_rows(path)]
+    tfidf = Tfidf(common.read_rows(options.data / "train.jsonl.gz"), authored)
     for each in sets:
         score(each, model, tfidf)
     record = {
