@@ -4,9 +4,10 @@ import gzip
 import hashlib
 import json
 import random
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,43 @@ TEMPLATE = Template(
     roles={"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}, separator="", ellipsis="<|...|>"
 )
 
+_FORMATTING = re.compile(r"\*\*|^#+ ", re.MULTILINE)
+_ENDS = re.compile(r"\n+|[.!?。] ")
+
 # How far a label is trusted, as a weight of its loss.
 TRUST = {
     "human": 1.0,
     "human+regex": 1.0,
     "llm-judge": 1.0,
     "llm-judge+regex": 1.0,
-    "authored": 1.5,
+    "authored": 1.0,
     "assumed-compliant": 0.8,
     "assumed-refusal+regex": 0.8,
     "keyword": 0.6,
 }
 
 # The most rows (answers, refusals) taken of a language; the most trusted labels come first.
-CAPS = {"en": (5500, 5000), "ko": (1600, 1600), "ja": (900, 700), "ru": (900, 493), "zh": (723, 1000)}
-OTHER_CAP = (600, 700)
+CAPS = {"en": (4400, 3800), "ko": (3400, 4600), "ja": (900, 700), "ru": (800, 493), "zh": (723, 900)}
+OTHER_CAP = (600, 600)
+SCARCE = 200  # where a language has fewer answers than this, they are repeated, and refusals are held to twice as many
 GPTFUZZ_CAP = 1200  # rows of one jailbreak collection, all alike
+
+# How often an answer or a refusal is cut short, or made longer with others of its language and label.
+# Without this length and the mark of a cut give the label away: the collected answers in most languages are cut at
+# 300 characters, with the mark at their end, and the refusals are whole. So does formatting: answers have headings and
+# bold type, refusals seldom; some rows lose theirs, and refusals get what follows the opening of another answer.
+CUT = (0.35, 0.25)
+EXTENDED = (0.4, 0.4)
+PLAIN = 0.3
+LEAST_CUT = (12, 90)  # characters that a cut answer or refusal keeps at the least
+LONG = 1300  # characters; nothing is made longer than this
+
+# Authored kinds whose replies tell by themselves whether they refuse, if they have so many characters.
+ALONE = {
+    *("short-answer", "help-after-apology", "caveat", "harmful-sounding", "long-with-no"),
+    *("no-stock", "soft", "late", "plain", "cannot", "no-prompt"),
+}
+LEAST_ALONE = 50
 
 SYSTEM_PROMPTS = [
     "You are a helpful assistant.",
@@ -59,6 +81,9 @@ class Row:
     label: int
     kind: str
     lang: str
+    system: str = ""
+    earlier: tuple[Turn, ...] = ()
+    keeps_prompt: bool = False  # without its prompt the label would be in doubt
 
     @property
     def weight(self) -> float:
@@ -81,8 +106,16 @@ def read(path: Path) -> list[Row]:
 
 
 def _row(raw: dict[str, Any]) -> Row:
+    kind, response = raw.get("kind"), raw["response"]
     return Row(
-        raw["prompt"] or "", raw["response"], raw["label"], raw.get("label_kind", "authored"), raw.get("lang", "en")
+        raw["prompt"] or "",
+        response,
+        raw["label"],
+        raw.get("label_kind", "authored"),
+        raw.get("lang", "en"),
+        raw.get("system", ""),
+        tuple(Turn(**turn) for turn in raw.get("earlier", ())),
+        kind is not None and (kind not in ALONE or len(response) < LEAST_ALONE),
     )
 
 
@@ -95,8 +128,8 @@ def split(rows: Iterable[Row], share: float = 0.02) -> tuple[list[Row], list[Row
     return train, validation
 
 
-def pick(rows: Iterable[Row], rng: random.Random) -> list[Row]:
-    """Take rows of every language up to its cap, the most trusted labels first."""
+def pick(rows: Iterable[Row], rng: random.Random, share: float = 1.0) -> list[Row]:
+    """Take rows of every language up to a share of its cap, the most trusted labels first."""
     groups: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.lang, row.label].append(row)
@@ -105,17 +138,73 @@ def pick(rows: Iterable[Row], rng: random.Random) -> list[Row]:
         rng.shuffle(group)
         jailbreaks = [row for row in group if row.kind == "human+regex"][GPTFUZZ_CAP // 2 :]
         dropped = {id(row) for row in jailbreaks}
-        trusted = sorted((row for row in group if id(row) not in dropped), key=lambda row: -row.weight)
-        picked += trusted[: CAPS.get(lang, OTHER_CAP)[label]]
+        # Long refusals are rare but what the model is asked about: they come first more often than not.
+        order = [row for row in group if id(row) not in dropped]
+        order.sort(key=lambda row: rng.random() ** (2 if row.label and len(row.response) > 400 else 1))
+        trusted = sorted(order, key=lambda row: -row.weight)
+        cap = CAPS.get(lang, OTHER_CAP)[label]
+        answers = len(groups[lang, 0])
+        if answers < SCARCE:
+            trusted = (trusted * (1 + SCARCE // answers))[:SCARCE] if label == 0 else trusted[: 2 * SCARCE]
+        picked += trusted[: int(cap * share)]
     return picked
+
+
+def reshape(rows: list[Row], rng: random.Random) -> list[Row]:
+    """Cut some responses short, lengthen others and take formatting away, so that none of this tells the label."""
+    pool: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for row in rows:
+        pool[row.lang, row.label].append(_bare(row.response))
+    return [_reshape(row, pool, rng) for row in rows]
+
+
+def _reshape(row: Row, pool: Mapping[tuple[str, int], list[str]], rng: random.Random) -> Row:
+    text = _bare(row.response)
+    chance = rng.random()
+    if chance < CUT[row.label] and len(text) > LEAST_CUT[row.label]:
+        text = _cut(text, LEAST_CUT[row.label], rng)
+        if rng.random() < 0.25:
+            text += f" {TEMPLATE.ellipsis} "
+    elif chance < CUT[row.label] + EXTENDED[row.label]:
+        length = rng.randint(300, LONG)
+        # What follows a refusal is the end of another one, or of an answer to something else; not a second opening.
+        others = pool[row.lang, rng.randint(0, 1) if row.label else 0] or [text]
+        while len(text) < length:
+            other = rng.choice(others)
+            text += "\n\n" + (_later(other, rng) if row.label else other)
+        text = text[: max(length, len(_bare(row.response)))]
+    if rng.random() < PLAIN:
+        text = _FORMATTING.sub("", text)
+    return replace(row, response=text)
+
+
+def _later(text: str, rng: random.Random) -> str:
+    """Return what follows a line's or a sentence's end somewhere in the first half of a text."""
+    found = _ENDS.search(text, int(len(text) * rng.uniform(0.1, 0.5)))
+    return text[found.end() :] if found and found.end() < len(text) else text[len(text) // 2 :]
+
+
+def _bare(response: str) -> str:
+    """Return a response without the mark of a cut at its end."""
+    return response.strip().removesuffix(TEMPLATE.ellipsis).strip()
+
+
+def _cut(text: str, least: int, rng: random.Random) -> str:
+    """Return the beginning of a text, of random length (log-uniform), ending between words where it has spaces."""
+    length = int(least * (len(text) / least) ** rng.random())
+    end = text.rfind(" ", least, length)
+    return text[: end if end > 0 else length]
 
 
 def vary(rows: list[Row], rng: random.Random) -> Iterator[tuple[list[Turn], Row]]:
     """Write rows as conversations: some without the prompt, some with a system prompt or older turns before them."""
     for row in rows:
-        turns = [Turn("assistant", row.response)]
-        if row.prompt and rng.random() >= 0.3:
-            turns.insert(0, Turn("user", row.prompt))
+        turns = [*row.earlier, Turn("user", row.prompt), Turn("assistant", row.response)]
+        if row.system:
+            turns.insert(0, Turn("system", row.system))
+        if not row.keeps_prompt and rng.random() < 0.3:
+            turns = turns[-1:]
+        elif row.prompt and not row.system and not row.earlier:
             if rng.random() < 0.06:
                 other = rng.choice(rows)
                 turns[:0] = [Turn("user", other.prompt), Turn("assistant", other.response)]
@@ -131,14 +220,19 @@ def encode(turns: list[Turn], tokenizer: Tokenizer, max_tokens: int) -> list[int
     return fit(TEMPLATE.segments(safe), tokenizer, max_tokens, TEMPLATE.ellipsis).ids
 
 
-def examples(rows: list[Row], tokenizer: Tokenizer, max_tokens: int, rng: random.Random) -> list[Example]:
-    """Encode rows, varied, at `max_tokens`."""
-    return [Example(encode(turns, tokenizer, max_tokens), row.label, row.weight) for turns, row in vary(rows, rng)]
+def examples(rows: list[Row], tokenizer: Tokenizer, budgets: Sequence[int], rng: random.Random) -> list[Example]:
+    """Encode rows, varied, each at one of the token `budgets`."""
+    return [
+        Example(encode(turns, tokenizer, rng.choice(budgets)), row.label, row.weight) for turns, row in vary(rows, rng)
+    ]
 
 
-def batches(items: list[Example], size: int, rng: random.Random) -> list[list[Example]]:
-    """Batches of similar lengths, in random order."""
-    order = sorted(items, key=lambda item: len(item.ids) + rng.random() * 16)
-    groups = [order[i : i + size] for i in range(0, len(order), size)]
+def batches(items: list[Example], tokens: int, rng: random.Random) -> list[list[Example]]:
+    """Batches of similar lengths, of at most 64 rows and `tokens` tokens with padding, in random order."""
+    groups: list[list[Example]] = [[]]
+    for item in sorted(items, key=lambda item: len(item.ids) + rng.random() * 16, reverse=True):
+        if len(groups[-1]) == 64 or (groups[-1] and (len(groups[-1]) + 1) * len(groups[-1][0].ids) > tokens):
+            groups.append([])
+        groups[-1].append(item)
     rng.shuffle(groups)
     return groups

