@@ -48,6 +48,11 @@ GPTFUZZ_CAP = 1200  # rows of one jailbreak collection, all alike
 CUT = (0.35, 0.25)
 EXTENDED = (0.4, 0.4)
 PLAIN = 0.3
+
+# Apologies, disclaimers and advice that decline nothing, by language. Refusals are full of them, so answers get some
+# too: it is what they stand beside that counts.
+ASIDES: dict[str, list[str]] = json.loads((Path(__file__).parent / "asides.json").read_text(encoding="utf-8"))
+WITH_ASIDES = (0.25, 0.1)
 LEAST_CUT = (12, 90)  # characters that a cut answer or refusal keeps at the least
 LONG = 1300  # characters; nothing is made longer than this
 
@@ -175,7 +180,18 @@ def _reshape(row: Row, pool: Mapping[tuple[str, int], list[str]], rng: random.Ra
         text = text[: max(length, len(_bare(row.response)))]
     if rng.random() < PLAIN:
         text = _FORMATTING.sub("", text)
+    while row.lang in ASIDES and rng.random() < WITH_ASIDES[row.label]:
+        text = _interject(text, rng.choice(ASIDES[row.lang]), rng)
     return replace(row, response=text)
+
+
+def _interject(text: str, aside: str, rng: random.Random) -> str:
+    """Return a text with an aside at its beginning, at its end or behind a sentence."""
+    place = rng.random()
+    if place < 0.3:
+        return f"{aside} {text}"
+    found = _ENDS.search(text, int(len(text) * rng.random())) if place < 0.6 else None
+    return f"{text[: found.end()]}{aside} {text[found.end() :]}" if found else f"{text} {aside}"
 
 
 def _later(text: str, rng: random.Random) -> str:
