@@ -23,11 +23,6 @@ Array = NDArray[np.float32]
 # worse by it.
 _ALPHAS = (None, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
-# A scale fixed ahead is good enough where the products' noise stays below so much of their root mean square, or where
-# its mean square is at most so many times that of a scale for each row.
-_NOISE = 0.016
-_WORSE = 1.5
-
 
 class Choice(NamedTuple):
     """How an input becomes uint8."""
@@ -71,9 +66,6 @@ def _choice(seen: Observed, weights: list[Array], alpha: float | None, lowest: A
     return Choice(None if alpha is None else scale, steps, error / max(power, 1e-30))
 
 
-def mixed(by_row: Mapping[str, Choice], ahead: Mapping[str, Choice]) -> dict[str, Choice]:
-    """Return the choices with scales fixed ahead where these are good enough, and those by row elsewhere."""
-    return {
-        source: ahead[source] if ahead[source].error <= max(_NOISE**2, _WORSE * row.error) else row
-        for source, row in by_row.items()
-    }
+def order(by_row: Mapping[str, Choice], ahead: Mapping[str, Choice]) -> list[str]:
+    """Return the inputs from the one where a scale fixed ahead costs least to the one where it costs most."""
+    return sorted(by_row, key=lambda source: ahead[source].error - by_row[source].error)
