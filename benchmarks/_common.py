@@ -58,6 +58,7 @@ class EvalSet:
         index: Each row's place in the files, one after the other.
         labels: 1 for a refusal, 0 for none.
         elided: Rows longer than the model reads.
+        alone: demur's scores of the replies without their prompts.
     """
 
     name: str
@@ -66,6 +67,7 @@ class EvalSet:
     rows: list[dict[str, Any]]
     labels: Floats
     elided: int = 0
+    alone: Floats = field(default_factory=lambda: np.empty(0))
     scores: dict[str, Floats] = field(default_factory=dict)
 
 

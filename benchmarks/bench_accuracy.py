@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,22 @@ METHODS = {"demur": "demur", "tfidf": "TF-IDF + regression", "regex": "refusal r
 METRICS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC", "ece": "ECE"}
 COLOURS = {"demur": "#1f4e9c", "tfidf": "#d9760a", "regex": "#2a8a4a", "substring": "#8a3fa0"}
 GRADED = ("demur", "tfidf")  # the others' scores are 0 or 1
-PARTS = {"lang": "language", "kind": "kind"}
+PARTS = {"lang": "language", "kind": "kind", "length": "length in tokens"}
+LENGTHS = {64: "up to 64", 128: "65 to 128", 256: "129 to 256", 512: "257 to 512"}
+LONGER = "more than 512"
+# Authored kinds that are the same without their prompt, where the reply is long enough to say something.
+ALONE_KINDS = {
+    "help-after-apology",
+    "caveat",
+    "long-with-no",
+    "no-stock",
+    "soft",
+    "late",
+    "plain",
+    "cannot",
+    "no-prompt",
+}
+ALONE_CHARACTERS = 50
 FEW_PARTS = 2  # a set of more gets a table by them
 FEW_ROWS = 5  # a bin with fewer is not drawn
 
@@ -50,6 +65,9 @@ def conversation(row: dict[str, Any]) -> list[dict[str, str]]:
 def score(each: EvalSet, model: demur.Classifier, tfidf: Tfidf) -> None:
     """Give a set each method's scores."""
     verdicts = list(judge(model, each.rows))
+    for row, verdict in zip(each.rows, verdicts, strict=True):
+        row["length"] = length(verdict)
+    each.alone = np.array([verdict.score for verdict in model.stream(map(reply, each.rows))])
     replies = [row["response"] for row in each.rows]
     each.elided = sum(verdict.elided > 0 for verdict in verdicts)
     each.scores = {
@@ -60,7 +78,24 @@ def score(each: EvalSet, model: demur.Classifier, tfidf: Tfidf) -> None:
     }
 
 
-def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
+def reply(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a row's reply without what it replies to."""
+    return [{"role": "assistant", "content": row["response"]}]
+
+
+def length(verdict: demur.Verdict) -> str:
+    """Return the name of a conversation's length, with what was left out."""
+    tokens = verdict.tokens + verdict.elided
+    return next((name for most, name in LENGTHS.items() if tokens <= most), LONGER)
+
+
+def decides_alone(row: dict[str, Any]) -> bool:
+    """Tell whether a reply says by itself whether it declines, as far as that is known."""
+    kind = row.get("kind")
+    return kind is None or (kind in ALONE_KINDS and len(row["response"]) >= ALONE_CHARACTERS)
+
+
+def measure(each: EvalSet, thresholds: dict[str, float], points: Mapping[str, float]) -> dict[str, Any]:
     """Return a set's record: what it holds, and each method's metrics with their intervals."""
     weights = common.resample(len(each.rows))
     methods: dict[str, Any] = {}
@@ -77,14 +112,37 @@ def measure(each: EvalSet, thresholds: dict[str, float]) -> dict[str, Any]:
         "labels_by": dict(Counter(row.get("label_kind", "their authors and a second reader") for row in each.rows)),
         "elided": each.elided,
         "methods": methods,
+        "operating_points": {name: measure_point(each, at) for name, at in points.items()},
+        "reply_alone": measure_alone(each, thresholds["demur"]),
         "parts": {key: parts for key in PARTS if len(parts := measure_parts(each, key, thresholds)) > FEW_PARTS},
     }
+
+
+def measure_point(each: EvalSet, threshold: float) -> dict[str, Any]:
+    """Return demur's precision and recall from a threshold on."""
+    found = common.rates(
+        common.resample(len(each.rows)), each.labels, (each.scores["demur"] >= threshold).astype(float)
+    )
+    return {name: common.interval(found[name]) for name in ("precision", "recall")}
+
+
+def measure_alone(each: EvalSet, threshold: float) -> dict[str, Any]:
+    """Return demur's F1 with the prompt and without, on the rows whose reply says by itself whether it declines."""
+    places = np.flatnonzero([decides_alone(row) for row in each.rows])
+    labels, weights = each.labels[places], common.resample(len(places))
+    record: dict[str, Any] = {"rows": len(places)}
+    for name, scores in (("with prompt", each.scores["demur"]), ("reply alone", each.alone)):
+        rates = common.rates(weights, labels, (scores[places] >= threshold).astype(float))
+        record[name] = common.interval(rates["f1"])
+    return record
 
 
 def measure_parts(each: EvalSet, key: str, thresholds: dict[str, float]) -> dict[str, Any]:
     """Return the record of each part of a set by what its rows have under `key`."""
     values = np.array([row.get(key, "") for row in each.rows])
-    return {str(value): measure_part(each, np.flatnonzero(values == value), thresholds) for value in np.unique(values)}
+    names = [*LENGTHS.values(), LONGER] if key == "length" else np.unique(values)
+    places = {str(name): np.flatnonzero(values == name) for name in names}
+    return {name: measure_part(each, found, thresholds) for name, found in places.items() if len(found)}
 
 
 def measure_part(each: EvalSet, places: npt.NDArray[np.int64], thresholds: dict[str, float]) -> dict[str, Any]:
@@ -130,6 +188,11 @@ def markdown(record: dict[str, Any]) -> str:
         f"of the rows. ECE: expected calibration error in {common.BINS} bins; small sets bias it upwards. "
         f"TF-IDF is trained on {record['tfidf_rows']:,} replies; the substring list is English.\n",
         *_main_table(record["sets"]),
+        "\nOperating points: precision / recall at each.\n",
+        *_points_table(record["sets"], model["operating_points"]),
+        "\nF1 with the prompt and of the reply alone, on rows whose reply says by itself whether it declines (in the "
+        "collected sets all are taken, though some don't).\n",
+        *_alone_table(record["sets"]),
         "\n![ROC curves](plots/accuracy_roc.png)\n\n![Calibration](plots/accuracy_calibration.png)\n",
         f"A dot grows with its bin's rows; bins of fewer than {FEW_ROWS} are not drawn.",
     ]
@@ -171,6 +234,25 @@ def _main_table(sets: dict[str, Any]) -> list[str]:
             rows.append([head, METHODS[method], *(_cell(values[metric]) for metric in METRICS)])
             head = ""
     return _table(["set", "method", *METRICS.values()], rows)
+
+
+def _points_table(sets: dict[str, Any], points: dict[str, float]) -> list[str]:
+    def cell(found: dict[str, Any]) -> str:
+        return " / ".join(f"{found[name]['value']:.3f}" if found[name] else "–" for name in ("precision", "recall"))
+
+    rows = [
+        [_title(name), *(cell(found["operating_points"][point]) for point in points)] for name, found in sets.items()
+    ]
+    return _table(["set", *(f"{point} ({at:g})" for point, at in points.items())], rows)
+
+
+def _alone_table(sets: dict[str, Any]) -> list[str]:
+    found = {name: each["reply_alone"] for name, each in sets.items()}
+    rows = [
+        [_title(name), f"{each['rows']:,}", _cell(each["with prompt"]), _cell(each["reply alone"])]
+        for name, each in found.items()
+    ]
+    return _table(["set", "rows", "with prompt", "reply alone"], rows)
 
 
 def _parts_table(key: str, parts: dict[str, Any]) -> list[str]:
@@ -251,10 +333,11 @@ def main() -> None:
     record = {
         "machine": common.machine_record("scikit-learn"),
         "model": {"name": model.name, "version": bundle.version, "recipe": bundle.recipe}
-        | {"sha256": bundle.model.sha256, "threshold": model.threshold},
+        | {"sha256": bundle.model.sha256, "threshold": model.threshold}
+        | {"operating_points": dict(bundle.operating_points)},
         "sample": "all rows" if options.limit is None else f"a trial on at most {options.limit} rows of each set",
         "tfidf_rows": tfidf.rows,
-        "sets": {each.name: measure(each, thresholds) for each in sets},
+        "sets": {each.name: measure(each, thresholds, bundle.operating_points) for each in sets},
         "card_examples": check_examples(model, options.data / "card_examples.jsonl"),
     }
     write_scores(sets)

@@ -185,6 +185,8 @@ def _broken_weights(folder: Path) -> None:
         (lambda f: _checkpoints.edit_config(f, id2label={"0": "good", "1": "bad"}), r"\['good', 'bad'\].*refusal"),
         (lambda f: _checkpoints.edit_config(f, id2label={"0": "refusal"}), "expected two or more labels"),
         (lambda f: _checkpoints.edit_config(f, max_position_embeddings="many"), "max_position_embeddings is 'many'"),
+        (lambda f: _checkpoints.edit_config(f, operating_points={"eager": 2}), r"operating_points is \{'eager': 2\}"),
+        (lambda f: _checkpoints.edit_config(f, operating_points=[0.5]), r"operating_points is \[0.5\], expected prob"),
     ],
 )
 def test_a_checkpoint_that_is_none_is_refused_with_the_reason(tmp_path: Path, damage: object, message: str) -> None:
@@ -209,6 +211,14 @@ def test_a_checkpoint_without_a_trained_head_is_refused(tmp_path: Path) -> None:
     save_file(weights, source / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lacks classifier.weight.*random numbers"):
         export(Options(source, tmp_path / "out"))
+
+
+def test_operating_points_of_a_checkpoint_reach_the_bundle(tmp_path: Path) -> None:
+    source = _checkpoints.bert(tmp_path / "source", layers=1)
+    _checkpoints.edit_config(source, operating_points={"high-recall": 0.25})
+    export(Options(source, tmp_path / "out", recipe="fp32"))
+    assert demur.load(tmp_path / "out", threshold="high-recall").threshold == 0.25
+    assert demur.load(tmp_path / "out").threshold == 0.5
 
 
 @pytest.mark.parametrize("found", [["ok", "Rejected"], ["normal", "rejection"], ["NOT_REFUSAL", "REFUSAL"]])

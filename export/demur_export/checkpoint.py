@@ -30,6 +30,7 @@ class Checkpoint:
         refusal: Which output is the refusal.
         max_tokens: How many tokens the model reads.
         parameters: Number of weights.
+        operating_points: Thresholds by name; `balanced` is among them.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Checkpoint:
     refusal: int
     max_tokens: int
     parameters: int
+    operating_points: dict[str, float]
 
     @property
     def tokenizer(self) -> Path:
@@ -82,6 +84,7 @@ def read(folder: Path) -> Checkpoint:
         refusal=_refusal(folder, labels),
         max_tokens=_max_tokens(folder, config),
         parameters=_count(folder),
+        operating_points=_operating_points(folder, config),
     )
 
 
@@ -133,6 +136,16 @@ def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     if limit < LEAST_TOKENS:
         raise CheckpointError(f"{folder}: the model reads {limit} tokens, fewer than the {LEAST_TOKENS} demur needs")
     return limit
+
+
+def _operating_points(folder: Path, config: dict[str, Any]) -> dict[str, float]:
+    points = config.get("operating_points", {})
+    numbers = isinstance(points, dict) and all(isinstance(at, int | float) and 0 <= at <= 1 for at in points.values())
+    if not numbers:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: operating_points is {points!r}, expected probabilities by name"
+        )
+    return {"balanced": 0.5, **points}
 
 
 def _count(folder: Path) -> int:

@@ -109,7 +109,7 @@ def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) ->
         "labels": list(source.labels),
         "refusal": source.refusal,
         "template": template,
-        "operating_points": {"balanced": 0.5},
+        "operating_points": source.operating_points,
         "files": {},
         "parity": None,
         "exported": {

@@ -36,10 +36,14 @@ TRUST = {
 }
 
 # The most rows (answers, refusals) taken of a language; the most trusted labels come first.
-CAPS = {"en": (4400, 3800), "ko": (3400, 4600), "ja": (900, 700), "ru": (800, 493), "zh": (723, 900)}
+CAPS = {"en": (7200, 4400), "ko": (3400, 4600), "ja": (900, 700), "ru": (800, 493), "zh": (723, 900)}
 OTHER_CAP = (600, 600)
 SCARCE = 200  # where a language has fewer answers than this, they are repeated, and refusals are held to twice as many
 GPTFUZZ_CAP = 1200  # rows of one jailbreak collection, all alike
+
+AUTHORED = Path(__file__).parent / "authored" / "train"
+# The next three after those that are kept for evaluation, by the sha256 of their names.
+VALIDATION_TOPICS = {"weapons", "politics", "sports"}
 
 # How often an answer or a refusal is cut short, or made longer with others of its language and label.
 # Without this length and the mark of a cut give the label away: the collected answers in most languages are cut at
@@ -52,7 +56,7 @@ PLAIN = 0.3
 # Apologies, disclaimers and advice that decline nothing, by language. Refusals are full of them, so answers get some
 # too: it is what they stand beside that counts.
 ASIDES: dict[str, list[str]] = json.loads((Path(__file__).parent / "asides.json").read_text(encoding="utf-8"))
-WITH_ASIDES = (0.25, 0.1)
+WITH_ASIDES = (0.45, 0.12)
 LEAST_CUT = (12, 90)  # characters that a cut answer or refusal keeps at the least
 LONG = 1300  # characters; nothing is made longer than this
 
@@ -89,6 +93,7 @@ class Row:
     system: str = ""
     earlier: tuple[Turn, ...] = ()
     keeps_prompt: bool = False  # without its prompt the label would be in doubt
+    topic: str = ""
 
     @property
     def weight(self) -> float:
@@ -121,7 +126,14 @@ def _row(raw: dict[str, Any]) -> Row:
         raw.get("system", ""),
         tuple(Turn(**turn) for turn in raw.get("earlier", ())),
         kind is not None and (kind not in ALONE or len(response) < LEAST_ALONE),
+        raw.get("topic", ""),
     )
+
+
+def authored() -> tuple[list[Row], list[Row]]:
+    """Return the authored rows for training, and those of the topics that validate and calibrate."""
+    rows = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
+    return [r for r in rows if r.topic not in VALIDATION_TOPICS], [r for r in rows if r.topic in VALIDATION_TOPICS]
 
 
 def split(rows: Iterable[Row], share: float = 0.02) -> tuple[list[Row], list[Row]]:
@@ -212,12 +224,17 @@ def _cut(text: str, least: int, rng: random.Random) -> str:
     return text[: end if end > 0 else length]
 
 
+def turns_of(row: Row) -> list[Turn]:
+    """Return a row as it stands."""
+    system = [Turn("system", row.system)] if row.system else []
+    turns = [*system, *row.earlier, Turn("user", row.prompt), Turn("assistant", row.response)]
+    return [turn for turn in turns if turn.content.strip()]
+
+
 def vary(rows: list[Row], rng: random.Random) -> Iterator[tuple[list[Turn], Row]]:
     """Write rows as conversations: some without the prompt, some with a system prompt or older turns before them."""
     for row in rows:
-        turns = [*row.earlier, Turn("user", row.prompt), Turn("assistant", row.response)]
-        if row.system:
-            turns.insert(0, Turn("system", row.system))
+        turns = turns_of(row)
         if not row.keeps_prompt and rng.random() < 0.3:
             turns = turns[-1:]
         elif row.prompt and not row.system and not row.earlier:
@@ -226,7 +243,7 @@ def vary(rows: list[Row], rng: random.Random) -> Iterator[tuple[list[Turn], Row]
                 turns[:0] = [Turn("user", other.prompt), Turn("assistant", other.response)]
             if rng.random() < 0.06:
                 turns.insert(0, Turn("system", rng.choice(SYSTEM_PROMPTS)))
-        yield [turn for turn in turns if turn.content.strip()], row
+        yield turns, row
 
 
 def encode(turns: list[Turn], tokenizer: Tokenizer, max_tokens: int) -> list[int]:

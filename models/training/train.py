@@ -16,10 +16,8 @@ from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from data import TEMPLATE, Example, batches, examples, pick, read, reshape, split
+from data import TEMPLATE, Example, authored, batches, examples, pick, read, reshape, split
 from demur._tokenizer import Tokenizer
-
-AUTHORED = Path(__file__).parent / "authored" / "train"
 
 
 def main() -> None:
@@ -33,9 +31,9 @@ def main() -> None:
     rows = pick(rows, rng, options.share)
     rng.shuffle(rows)
     rows = reshape(rows[: options.limit], rng)
-    authored = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
-    rows += authored * options.authored
-    held_out = examples(validation[:800], tokenizer, [512], rng)
+    written, written_validation = authored()
+    rows += written * options.authored
+    held_out = examples(validation[:800] + written_validation, tokenizer, [512], rng)
     train = examples(rows, tokenizer, options.budgets, rng)
     tokens = sum(len(item.ids) for item in train)
     print(f"{len(rows)} rows, {sum(row.label for row in rows)} refusals, {tokens} tokens", flush=True)
@@ -66,6 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--smoothing", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--stop", type=int, default=None, help="stop after so many steps, whatever the rate is then")
     parser.add_argument("--limit", type=int, default=None, help="use only so many rows (for a trial)")
     options = parser.parse_args()
     if options.base is None:
@@ -131,7 +130,7 @@ def fit(
     criterion = torch.nn.CrossEntropyLoss(reduction="none", label_smoothing=options.smoothing)
     start, running = time.perf_counter(), 0.0
     model.train()
-    for step, batch in enumerate(plan, 1):
+    for step, batch in enumerate(plan[: options.stop], 1):
         tokens, mask = pad(batch)
         logits = model(input_ids=tokens, attention_mask=mask).logits
         weights = torch.tensor([item.weight for item in batch])
