@@ -197,6 +197,15 @@ def test_a_scale_is_fixed_ahead_only_where_it_fits_every_row(
     assert steady not in fixed({steady: seen._replace(rows=rows, lowest=rows.min(0), highest=rows.max(0))})
 
 
+def test_inputs_of_one_row_a_text_keep_a_scale_of_their_own(
+    tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]
+) -> None:
+    observed = observe(tuned, list(groups(Editor(tuned))), calibration)
+    single = {source for source, seen in observed.items() if seen.gram.rows == len(calibration)}
+    assert single  # the last layer computes the first token only
+    assert not single & search(tuned, observed, fixed=True).keys()
+
+
 def test_int8_row_fixes_scales_at_little_cost(tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]]) -> None:
     observed = observe(tuned, list(groups(Editor(tuned))), calibration)
     grams = {source: seen.gram for source, seen in observed.items()}

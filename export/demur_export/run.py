@@ -31,6 +31,7 @@ class Observed(NamedTuple):
     highest: NDArray[np.float32]
     rows: NDArray[np.float32]  # a sample
     gram: Gram
+    texts: int
 
     @property
     def maxima(self) -> NDArray[np.float32]:
@@ -56,7 +57,7 @@ def observe(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[
 def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:
     """Add one text's rows; the gram is a sum until the end."""
     sample = value[:: max(1, len(value) // _SAMPLE)]
-    seen = Observed(value.min(0), value.max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)))
+    seen = Observed(value.min(0), value.max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)), 1)
     if before is None:
         return seen
     return Observed(
@@ -64,6 +65,7 @@ def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:
         np.maximum(before.highest, seen.highest),
         np.concatenate([before.rows, seen.rows]),
         Gram(before.gram.matrix + seen.gram.matrix, before.gram.rows + seen.gram.rows),
+        before.texts + seen.texts,
     )
 
 
