@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import BertForSequenceClassification
 
-from data import Row, authored, encode, read, split, turns_of
+from data import Row, encode, read, read_authored, split, turns_of
 from demur._tokenizer import Tokenizer
 
 # A collected label below this weight is a guess of a keyword or of the prompt's kind.
@@ -33,7 +33,7 @@ def main() -> None:
     tokenizer = Tokenizer(options.checkpoint / "tokenizer.json")
     model = BertForSequenceClassification.from_pretrained(options.checkpoint).eval()
     collected = [row for row in split(read(options.data))[1] if row.weight >= _TRUSTED]
-    parts = [collected, authored()[1]]
+    parts = [collected, read_authored()[1]]
     margins = [margin(model, tokenizer, rows) for rows in parts]
     labels = [np.array([row.label for row in rows]) for rows in parts]
     # Each part counts alike, however many rows it has.

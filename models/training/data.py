@@ -130,7 +130,7 @@ def _row(raw: dict[str, Any]) -> Row:
     )
 
 
-def authored() -> tuple[list[Row], list[Row]]:
+def read_authored() -> tuple[list[Row], list[Row]]:
     """Return the authored rows for training, and those of the topics that validate and calibrate."""
     rows = [row for path in sorted(AUTHORED.glob("*.jsonl")) for row in read(path)]
     return [r for r in rows if r.topic not in VALIDATION_TOPICS], [r for r in rows if r.topic in VALIDATION_TOPICS]

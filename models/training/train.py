@@ -16,7 +16,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from data import TEMPLATE, Example, authored, batches, examples, pick, read, reshape, split
+from data import TEMPLATE, Example, batches, examples, pick, read, read_authored, reshape, split
 from demur._tokenizer import Tokenizer
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     rows = pick(rows, rng, options.share)
     rng.shuffle(rows)
     rows = reshape(rows[: options.limit], rng)
-    written, written_validation = authored()
+    written, written_validation = read_authored()
     rows += written * options.authored
     held_out = examples(validation[:800] + written_validation, tokenizer, [512], rng)
     train = examples(rows, tokenizer, options.budgets, rng)

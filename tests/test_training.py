@@ -1,0 +1,98 @@
+"""The default model's data and calibration: what is held out stays out, and what varies a row keeps its meaning."""
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "models" / "training"))
+
+import data
+
+
+def row(response: str, label: int = 0, *, lang: str = "en", kind: str = "human") -> data.Row:
+    return data.Row("How do I open this?", response, label, kind, lang)
+
+
+def test_topics_that_validate_are_not_trained_on() -> None:
+    train, validation = data.read_authored()
+    assert {one.topic for one in validation} == data.VALIDATION_TOPICS
+    assert not {one.topic for one in train} & data.VALIDATION_TOPICS
+    assert {one.label for one in validation} == {0, 1}
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=20), st.floats(0, 1))
+def test_no_prompt_is_both_trained_on_and_held_out(prompts: list[str], share: float) -> None:
+    rows = [data.Row(prompt, "Yes.", 0, "human", "en") for prompt in prompts for _ in range(2)]
+    train, validation = data.split(rows, share)
+    assert len(train) + len(validation) == len(rows)
+    assert not {one.prompt for one in train} & {one.prompt for one in validation}
+
+
+def test_the_most_trusted_labels_are_taken_first() -> None:
+    rows = [row(f"answer {i}", kind=kind) for kind in ("keyword", "human") for i in range(20)]
+    few = data.pick(rows, random.Random(0), 10 / data.CAPS["en"][0])
+    assert {one.kind for one in few} == {"human"}
+    assert len(few) == 10
+
+
+@given(st.text(min_size=1).filter(str.strip), st.sampled_from([0, 1]), st.integers(0, 99))
+def test_reshaping_leaves_a_text_with_its_label_and_never_an_empty_one(text: str, label: int, seed: int) -> None:
+    rows = [
+        row(text, label),
+        row("First do this. Then do that. " * 9),
+        row("I won't. It is not for me to say. " * 9, 1),
+    ]
+    shaped = data.reshape(rows, random.Random(seed))
+    assert [one.label for one in shaped] == [one.label for one in rows]
+    assert [one.prompt for one in shaped] == [one.prompt for one in rows]
+    assert all(one.response.strip() for one in shaped[1:])
+
+
+@given(st.text(), st.integers(0, 99))
+def test_an_aside_takes_nothing_away(text: str, seed: int) -> None:
+    told = data._interject(text, "Sorry.", random.Random(seed))
+    assert "Sorry." in told
+    assert told.replace("Sorry.", "", 1).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_row_that_needs_its_prompt_keeps_it() -> None:
+    short = data._row({"kind": "short-answer", "prompt": "Is it?", "response": "No.", "label": 0, "topic": "law"})
+    for seed in range(30):
+        ((turns, _),) = data.vary([short], random.Random(seed))
+        assert any(turn.content == "Is it?" for turn in turns)
+
+
+@pytest.mark.export
+def test_the_temperature_undoes_a_scale() -> None:
+    calibrate = _calibrate()
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 2, 20_000)
+    y = (rng.random(len(z)) < 1 / (1 + np.exp(-z))).astype(int)
+    weights = np.full(len(z), 1 / len(z))
+    for scale in (0.5, 1, 3):
+        assert calibrate.temperature(z * scale, y, weights) == pytest.approx(scale, rel=0.05)
+
+
+@pytest.mark.export
+def test_operating_points_keep_what_they_promise() -> None:
+    calibrate = _calibrate()
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 2, 4000)
+    z = rng.normal(np.where(y == 1, 2, -2), 1.5)
+    points = calibrate.operating_points(z, y, np.full(len(y), 1 / len(y)))
+    p = 1 / (1 + np.exp(-z))
+    assert np.mean(y[p >= points["high-precision"]]) >= 0.98
+    assert np.mean(p[y == 1] >= points["high-recall"]) >= 0.98
+    assert points["high-recall"] < 0.5 < points["high-precision"]
+
+
+def _calibrate():  # type: ignore[no-untyped-def]
+    pytest.importorskip("torch")
+    import calibrate
+
+    return calibrate
