@@ -241,10 +241,10 @@ def test_a_variant_that_the_graph_does_not_know_is_an_error(
 
 
 def test_the_gate_names_every_limit_that_is_broken() -> None:
-    near = parity.Parity(texts=1000, label_flips=10, max_dp=0.1, mean_dp=0.01, max_dlogit=9.0)
+    near = parity.Parity(texts=1000, label_flips=16, max_dp=0.1, mean_dp=0.01, max_dlogit=9.0)
     parity.gate(near, "int8-row")
-    far = parity.Parity(texts=1000, label_flips=11, max_dp=0.2, mean_dp=float("nan"), max_dlogit=9.0)
-    with pytest.raises(parity.ParityError, match=r"label flips 11 \(limit 10\), max \|dp\| 0.2 .*, mean \|dp\| nan"):
+    far = parity.Parity(texts=1000, label_flips=17, max_dp=0.2, mean_dp=float("nan"), max_dlogit=9.0)
+    with pytest.raises(parity.ParityError, match=r"label flips 17 \(limit 16\), max \|dp\| 0.2 .*, mean \|dp\| nan"):
         parity.gate(far, "int8-row")
 
 

@@ -23,7 +23,7 @@ from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest
 from demur_export.run import Texts, logits, observe
 from demur_export.smoothing import groups, lift, smooth, smoothed
 
-# How many times the mean square error of the logits scales fixed ahead may cost: they save a tenth of the time.
+# How many times the mean square error of the logits scales fixed ahead may cost: they save 4 to 8 % of the time.
 _FIXED_NOISE = 3.0
 
 
