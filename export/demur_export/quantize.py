@@ -142,11 +142,9 @@ def _replace(editor: Editor, product: onnx.NodeProto, rounded: Rounded, found: "
         else:
             editor.replace(product, [node("MatMulIntegerToFloat", out, inputs, CONTRIB)])
         return
-    unit, one = f"{product.name}.unit", editor.put("row.one", np.array(1, np.float32))
-    inputs = [f"{source}.q", weight, one, scale, found.zero]
+    unit, inputs = f"{product.name}.unit", [f"{source}.q", weight, found.step, scale, found.zero]
     editor.replace(
-        product,
-        [node("MatMulIntegerToFloat", unit, inputs, CONTRIB), node("Mul", out, [unit, f"{source}.column"])],
+        product, [node("MatMulIntegerToFloat", unit, inputs, CONTRIB), node("Mul", out, [unit, f"{source}.max"])]
     )
     if found.shift is not None:
         _take_back(editor, out, found.shift @ (rounded.steps * rounded.scale))
@@ -161,38 +159,37 @@ def _quantise_ahead(editor: Editor, product: onnx.NodeProto, steps: Steps) -> St
 
 
 class Rows(NamedTuple):
-    """How an input became uint8 by rows: the name of the zero point, and what was added to the input before."""
+    """How an input became uint8 by rows: names of the step and the zero point, and what was added to it before."""
 
+    step: str
     zero: str
     shift: NDArray[np.float32] | None
 
 
 def _quantise_rows(editor: Editor, product: onnx.NodeProto) -> Rows:
-    """Make the input of `product` `[..., width]` uint8, and its scales `[..., 1]`.
+    """Make the input of `product` `[..., width]`, divided by its rows' maxima `[..., 1]`, uint8.
 
     Around 128 where values have both signs; from 0 behind a GELU, whose least value is known, so that all 256 steps
-    serve the positive side. A row of zeros has the scale 0: whatever its steps become, the product is 0.
+    serve the positive side. A row of zeros has the maximum 0: whatever its steps become, the product is 0.
     """
     source = product.input[0]
-    one = editor.put("row.one", np.array(1, np.float32))
     shift = lift(editor, source)
     if shift is None:
-        steps, zero = editor.put("row.step", np.array(1 / 127, np.float32)), np.array(128, np.uint8)
+        step, zero = editor.put("row.step", np.array(1 / 127, np.float32)), np.array(128, np.uint8)
         first, measured, scaled = node("Abs", f"{source}.abs", [source]), f"{source}.abs", source
     else:
-        steps, zero = editor.put("row.step.positive", np.array(1 / 255, np.float32)), np.array(0, np.uint8)
+        step, zero = editor.put("row.step.positive", np.array(1 / 255, np.float32)), np.array(0, np.uint8)
         added = editor.put(f"{source}.shift", shift)
         first, measured, scaled = node("Add", f"{source}.up", [source, added]), f"{source}.up", f"{source}.up"
     zero_name = editor.put(f"row.zero.{zero}", zero)
     nodes = [
         first,
         node("ReduceMax", f"{source}.max", [measured], axes=[-1], keepdims=1),
-        node("Mul", f"{source}.column", [f"{source}.max", steps]),
-        node("Div", f"{source}.scaled", [scaled, f"{source}.column"]),
-        node("QuantizeLinear", f"{source}.q", [f"{source}.scaled", one, zero_name]),
+        node("Div", f"{source}.scaled", [scaled, f"{source}.max"]),
+        node("QuantizeLinear", f"{source}.q", [f"{source}.scaled", step, zero_name]),
     ]
     editor.insert_before(product, nodes)
-    return Rows(zero_name, shift)
+    return Rows(step, zero_name, shift)
 
 
 def _take_back(editor: Editor, product: str, surplus: NDArray[np.float32]) -> None:
