@@ -1,10 +1,15 @@
 """Text to token ids. The only module that imports `tokenizers`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Tokenizer as _Rust
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from demur._words import WordMemory, separable
 from demur.errors import TokenizerError
 
 
@@ -40,9 +45,13 @@ class Tokenizer:
         self.special: dict[str, int] = {
             token.content: i for i, token in added.items() if token.special and token.content not in (unknown, "<unk>")
         }
+        self._words = self._word_memory()
+        self._before, self._behind = self._frame()
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text` as the model reads it, special tokens included."""
+        if self._words is not None and (found := self._words.encode(text)) is not None:
+            return [*self._before, *found, *self._behind]
         ids: list[int] = self._rust.encode(text).ids
         return ids
 
@@ -58,3 +67,30 @@ class Tokenizer:
         """Return the text that `ids` spell, special tokens included."""
         text: str = self._rust.decode(ids, skip_special_tokens=False)
         return text
+
+    def _word_memory(self) -> WordMemory | None:
+        """Return a memory of words if this tokenizer looks at each word by itself."""
+        rust = self._rust
+        by_word = (
+            isinstance(rust.model, WordPiece)
+            and isinstance(rust.normalizer, BertNormalizer)
+            and isinstance(rust.pre_tokenizer, BertPreTokenizer)
+        )
+        added = rust.get_added_tokens_decoder().values()
+        plain = not any(t.single_word or t.lstrip or t.rstrip or t.normalized for t in added)
+        tags = [token.content for token in added]
+        return WordMemory(self._encode_words, tags) if by_word and plain and separable(tags) else None
+
+    def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        encoding = self._rust.encode(words, is_pretokenized=True, add_special_tokens=False)
+        found: list[list[int]] = [[] for _ in words]
+        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+            assert word is not None  # only special tokens belong to no word
+            found[word].append(token)
+        return found
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """Return the special tokens that stand before and behind every text."""
+        bare, whole = self._rust.encode("a", add_special_tokens=False).ids, self._rust.encode("a").ids
+        start = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+        return whole[:start], whole[start + len(bare) :]
