@@ -4,7 +4,8 @@
         [--threads N] [--data FOLDER]
 
 Every peer judges the same rendered texts one at a time, in one process and in turn, each with the same threads. At
-each turn it judges two texts, of which the second is timed: what a text takes that follows another.
+each turn it judges two texts, of which the second is timed: what a text takes that follows another. No text is timed
+twice: what demur remembers of texts is the words of those before.
 The texts are made of real conversations, trimmed by words until the tokenizer says that the length is exact.
 """
 
@@ -33,7 +34,6 @@ Samples = dict[str, dict[int, list[float]]]  # milliseconds by peer, length and 
 
 MOST_ROUNDS, LEAST_ROUNDS, WARM_UP = 120, 10, 3
 BUDGET_S = 220.0
-TEXTS = 8  # of each length, one after the other from round to round
 COLD_RUNS = 5
 FASTER_THAN_TRANSFORMERS, AT_TOKENS, ABOVE_BARE = 3.5, 64, 0.08
 COLOURS = {TRANSFORMERS: "#c8321e", FP32: "#d9760a", INT8: "#8a3fa0", DEMUR: "#1f4e9c", BARE: "#777777"}
@@ -183,8 +183,9 @@ def parse() -> argparse.Namespace:
 def run(options: argparse.Namespace, bundle: Bundle) -> tuple[Samples, dict[str, Any]]:
     """Build the peers, time them, and return the samples and what else there is to record."""
     pool = _texts.read_pool(options.data)
+    count = WARM_UP + (options.rounds or MOST_ROUNDS)
     try:
-        texts = {tokens: _texts.exact(bundle, pool.rows, tokens, TEXTS) for tokens in sorted(set(options.lengths))}
+        texts = {tokens: _texts.exact(bundle, pool.rows, tokens, count) for tokens in sorted(set(options.lengths))}
     except ValueError as error:
         raise SystemExit(f"error: --lengths: {error}") from error
     with tempfile.TemporaryDirectory(prefix="demur-bench-") as folder:
@@ -198,7 +199,7 @@ def run(options: argparse.Namespace, bundle: Bundle) -> tuple[Samples, dict[str,
         "threads": options.threads,
         "rounds": len(samples[DEMUR][min(texts)]),
         "int8_target": _peers.int8_target(),
-        "texts": f"{TEXTS} of each length, made of {pool.origin}",
+        "texts": f"a new one each round, made of {pool.origin}",
         "absent": absent,
         "cold_start": {"seconds": seconds, "absent": not_started},
     }

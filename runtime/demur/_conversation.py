@@ -1,7 +1,7 @@
 """What callers may pass, as turns: messages, prompt and response, and the row shapes of common data sets."""
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -150,7 +150,7 @@ def from_row(row: object) -> Conversation:
         return from_prompt(row)
     if isinstance(row, Mapping):
         for keys, read in _SHAPES:
-            if all(key in row for key in keys):
+            if keys <= row.keys():
                 return read(row)
         raise ShapeError(
             f"unknown shape with the keys {_keys(row)}; expected messages, conversations, "
@@ -218,12 +218,12 @@ def _rendered(row: Mapping[str, Any]) -> Conversation:
     return Conversation((), rendered=row["text"])
 
 
-_SHAPES: tuple[tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Conversation]], ...] = (
-    (("messages",), _openai),
-    (("conversations",), _sharegpt),
-    (("prompt", "response"), _exchange),
-    (("instruction", "output"), _alpaca),
-    (("text",), _rendered),
+_SHAPES: tuple[tuple[Set[str], Callable[[Mapping[str, Any]], Conversation]], ...] = (
+    ({"messages"}, _openai),
+    ({"conversations"}, _sharegpt),
+    ({"prompt", "response"}, _exchange),
+    ({"instruction", "output"}, _alpaca),
+    ({"text"}, _rendered),
 )
 
 

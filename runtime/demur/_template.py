@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from demur.errors import EmptyResponseError, ShapeError
@@ -47,6 +48,14 @@ class Template:
         """The role tags without the white space around them."""
         return tuple(tag for tag in (opening.strip() for opening in self.roles.values()) if tag)
 
+    @cached_property
+    def _openings(self) -> re.Pattern[str] | None:
+        """What finds the openings of turns in a rendered text; None if no role has one."""
+        openings = [re.escape(opening) for opening in self.roles.values() if opening.strip()]
+        openings.sort(key=len, reverse=True)
+        separator = f"(?:{re.escape(self.separator)})?" if self.separator else ""
+        return re.compile(f"({separator}(?:{'|'.join(openings)}))") if openings else None
+
     def segments(self, turns: Sequence[Turn]) -> list[Segment]:
         """Return the turns that this model reads, each with what opens it."""
         known = [turn for turn in turns if turn.role in self.roles]
@@ -61,12 +70,9 @@ class Template:
 
         Text before the first tag becomes a segment without an opening. A text without any tag is one segment.
         """
-        openings = [re.escape(opening) for opening in self.roles.values() if opening.strip()]
-        if not openings:
+        if self._openings is None:
             return [Segment("", text)]
-        openings.sort(key=len, reverse=True)
-        separator = f"(?:{re.escape(self.separator)})?" if self.separator else ""
-        parts = re.split(f"({separator}(?:{'|'.join(openings)}))", text)
+        parts = self._openings.split(text)
         segments = [Segment("", parts[0])] if parts[0] else []
         return segments + [Segment(parts[i], parts[i + 1]) for i in range(1, len(parts), 2)]
 

@@ -9,7 +9,7 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from demur._words import WordMemory, separable
+from demur._words import WordMemory, WordPieces, separable
 from demur.errors import TokenizerError
 
 
@@ -70,16 +70,24 @@ class Tokenizer:
 
     def _word_memory(self) -> WordMemory | None:
         """Return a memory of words if this tokenizer looks at each word by itself."""
-        rust = self._rust
+        model, normalizer = self._rust.model, self._rust.normalizer
         by_word = (
-            isinstance(rust.model, WordPiece)
-            and isinstance(rust.normalizer, BertNormalizer)
-            and isinstance(rust.pre_tokenizer, BertPreTokenizer)
+            isinstance(model, WordPiece)
+            and isinstance(normalizer, BertNormalizer)
+            and isinstance(self._rust.pre_tokenizer, BertPreTokenizer)
         )
-        added = rust.get_added_tokens_decoder().values()
+        added = self._rust.get_added_tokens_decoder().values()
         plain = not any(t.single_word or t.lstrip or t.rstrip or t.normalized for t in added)
         tags = [token.content for token in added]
-        return WordMemory(self._encode_words, tags) if by_word and plain and separable(tags) else None
+        if not (by_word and plain and separable(tags)):
+            return None
+        lookup, unknown = self._rust.token_to_id, self._rust.token_to_id(model.unk_token)
+        if unknown is None:
+            return WordMemory(self._encode_words, tags)
+        pieces = WordPieces(
+            lookup, unknown, model.continuing_subword_prefix, model.max_input_chars_per_word, normalizer.lowercase
+        )
+        return WordMemory(self._encode_words, tags, pieces)
 
     def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
         encoding = self._rust.encode(words, is_pretokenized=True, add_special_tokens=False)
