@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).resolve().parent.parent / "models" / "training"))
 
 import data
+import reshape
 
 
 def row(response: str, label: int = 0, *, lang: str = "en", kind: str = "human") -> data.Row:
@@ -47,15 +48,27 @@ def test_reshaping_leaves_a_text_with_its_label_and_never_an_empty_one(text: str
         row("First do this. Then do that. " * 9),
         row("I won't. It is not for me to say. " * 9, 1),
     ]
-    shaped = data.reshape(rows, random.Random(seed))
+    shaped = reshape.reshape(rows, random.Random(seed))
     assert [one.label for one in shaped] == [one.label for one in rows]
     assert [one.prompt for one in shaped] == [one.prompt for one in rows]
     assert all(one.response.strip() for one in shaped[1:])
 
 
 @given(st.text(), st.integers(0, 99))
+def test_a_list_has_all_that_the_text_had(text: str, seed: int) -> None:
+    told = reshape._lay_out(f"{text} One. Two! Three? Four.", random.Random(seed))
+    assert [c for c in told if c.isalpha()] == [c for c in f"{text} One. Two! Three? Four." if c.isalpha()]
+
+
+def test_sentences_become_a_list() -> None:
+    told = {reshape._lay_out("Sure. Cut it. Bake it. Eat it. Enjoy!", random.Random(seed)) for seed in range(40)}
+    assert any("\n1. " in text and "\n2. " in text for text in told)
+    assert all(text.startswith("Sure.") and "\n\n" in text for text in told)
+
+
+@given(st.text(), st.integers(0, 99))
 def test_an_aside_takes_nothing_away(text: str, seed: int) -> None:
-    told = data._interject(text, "Sorry.", random.Random(seed))
+    told = reshape._interject(text, "Sorry.", random.Random(seed))
     assert "Sorry." in told
     assert told.replace("Sorry.", "", 1).replace(" ", "") == text.replace(" ", "")
 

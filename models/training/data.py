@@ -1,13 +1,12 @@
-"""Labelled conversations to training rows: what is picked, how far each label is trusted, and how rows are varied."""
+"""Labelled conversations to examples: what is picked, how far each label is trusted, how rows become token ids."""
 
 import gzip
 import hashlib
 import json
 import random
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,6 @@ from demur._tokenizer import Tokenizer
 TEMPLATE = Template(
     roles={"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}, separator="", ellipsis="<|...|>"
 )
-
-_FORMATTING = re.compile(r"\*\*|^#+ ", re.MULTILINE)
-_ENDS = re.compile(r"\n+|[.!?。] ")
 
 # How far a label is trusted, as a weight of its loss.
 TRUST = {
@@ -36,29 +32,14 @@ TRUST = {
 }
 
 # The most rows (answers, refusals) taken of a language; the most trusted labels come first.
-CAPS = {"en": (7200, 4400), "ko": (3400, 4600), "ja": (900, 700), "ru": (800, 493), "zh": (723, 900)}
-OTHER_CAP = (600, 600)
+CAPS = {"en": (6000, 3800), "ko": (3400, 4600), "ja": (1500, 900), "ru": (800, 493), "zh": (723, 900)}
+OTHER_CAP = (900, 700)
 SCARCE = 200  # where a language has fewer answers than this, they are repeated, and refusals are held to twice as many
 GPTFUZZ_CAP = 1200  # rows of one jailbreak collection, all alike
 
 AUTHORED = Path(__file__).parent / "authored" / "train"
 # The next three after those that are kept for evaluation, by the sha256 of their names.
 VALIDATION_TOPICS = {"weapons", "politics", "sports"}
-
-# How often an answer or a refusal is cut short, or made longer with others of its language and label.
-# Without this length and the mark of a cut give the label away: the collected answers in most languages are cut at
-# 300 characters, with the mark at their end, and the refusals are whole. So does formatting: answers have headings and
-# bold type, refusals seldom; some rows lose theirs, and refusals get what follows the opening of another answer.
-CUT = (0.35, 0.25)
-EXTENDED = (0.4, 0.4)
-PLAIN = 0.3
-
-# Apologies, disclaimers and advice that decline nothing, by language. Refusals are full of them, so answers get some
-# too: it is what they stand beside that counts.
-ASIDES: dict[str, list[str]] = json.loads((Path(__file__).parent / "asides.json").read_text(encoding="utf-8"))
-WITH_ASIDES = (0.45, 0.12)
-LEAST_CUT = (12, 90)  # characters that a cut answer or refusal keeps at the least
-LONG = 1300  # characters; nothing is made longer than this
 
 # Authored kinds whose replies tell by themselves whether they refuse, if they have so many characters.
 ALONE = {
@@ -165,63 +146,6 @@ def pick(rows: Iterable[Row], rng: random.Random, share: float = 1.0) -> list[Ro
             trusted = (trusted * (1 + SCARCE // answers))[:SCARCE] if label == 0 else trusted[: 2 * SCARCE]
         picked += trusted[: int(cap * share)]
     return picked
-
-
-def reshape(rows: list[Row], rng: random.Random) -> list[Row]:
-    """Cut some responses short, lengthen others and take formatting away, so that none of this tells the label."""
-    pool: dict[tuple[str, int], list[str]] = defaultdict(list)
-    for row in rows:
-        pool[row.lang, row.label].append(_bare(row.response))
-    return [_reshape(row, pool, rng) for row in rows]
-
-
-def _reshape(row: Row, pool: Mapping[tuple[str, int], list[str]], rng: random.Random) -> Row:
-    text = _bare(row.response)
-    chance = rng.random()
-    if chance < CUT[row.label] and len(text) > LEAST_CUT[row.label]:
-        text = _cut(text, LEAST_CUT[row.label], rng)
-        if rng.random() < 0.25:
-            text += f" {TEMPLATE.ellipsis} "
-    elif chance < CUT[row.label] + EXTENDED[row.label]:
-        length = rng.randint(300, LONG)
-        # What follows a refusal is the end of another one, or of an answer to something else; not a second opening.
-        others = pool[row.lang, rng.randint(0, 1) if row.label else 0] or [text]
-        while len(text) < length:
-            other = rng.choice(others)
-            text += "\n\n" + (_later(other, rng) if row.label else other)
-        text = text[: max(length, len(_bare(row.response)))]
-    if rng.random() < PLAIN:
-        text = _FORMATTING.sub("", text)
-    while row.lang in ASIDES and rng.random() < WITH_ASIDES[row.label]:
-        text = _interject(text, rng.choice(ASIDES[row.lang]), rng)
-    return replace(row, response=text)
-
-
-def _interject(text: str, aside: str, rng: random.Random) -> str:
-    """Return a text with an aside at its beginning, at its end or behind a sentence."""
-    place = rng.random()
-    if place < 0.3:
-        return f"{aside} {text}"
-    found = _ENDS.search(text, int(len(text) * rng.random())) if place < 0.6 else None
-    return f"{text[: found.end()]}{aside} {text[found.end() :]}" if found else f"{text} {aside}"
-
-
-def _later(text: str, rng: random.Random) -> str:
-    """Return what follows a line's or a sentence's end somewhere in the first half of a text."""
-    found = _ENDS.search(text, int(len(text) * rng.uniform(0.1, 0.5)))
-    return text[found.end() :] if found and found.end() < len(text) else text[len(text) // 2 :]
-
-
-def _bare(response: str) -> str:
-    """Return a response without the mark of a cut at its end."""
-    return response.strip().removesuffix(TEMPLATE.ellipsis).strip()
-
-
-def _cut(text: str, least: int, rng: random.Random) -> str:
-    """Return the beginning of a text, of random length (log-uniform), ending between words where it has spaces."""
-    length = int(least * (len(text) / least) ** rng.random())
-    end = text.rfind(" ", least, length)
-    return text[: end if end > 0 else length]
 
 
 def turns_of(row: Row) -> list[Turn]:

@@ -16,8 +16,9 @@ from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from data import TEMPLATE, Example, batches, examples, pick, read, read_authored, reshape, split
+from data import TEMPLATE, Example, batches, examples, pick, read, read_authored, split
 from demur._tokenizer import Tokenizer
+from reshape import reshape
 
 
 def main() -> None:
