@@ -1,5 +1,6 @@
 """The default model's data and calibration: what is held out stays out, and what varies a row keeps its meaning."""
 
+import json
 import random
 import sys
 from pathlib import Path
@@ -43,6 +44,22 @@ def test_the_most_trusted_labels_are_taken_first() -> None:
     few = data.pick(rows, random.Random(0), 10 / data.CAPS["en"][0])
     assert {one.kind for one in few} == {"human"}
     assert len(few) == 10
+
+
+def test_suspect_labels_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row("Yes, of course."), row("I won't do that.", 1), row("Sorry, no.", 0)]
+    suspects = tmp_path / "suspects.json"
+    suspects.write_text(json.dumps([data.digest(rows[2])]))
+    monkeypatch.setattr(data, "SUSPECTS", suspects)
+    assert {one.response for one in data.pick(rows, random.Random(0))} == {"Yes, of course.", "I won't do that."}
+
+
+@given(st.lists(st.text(min_size=1), min_size=1))
+def test_rows_of_a_prompt_are_in_one_fold(prompts: list[str]) -> None:
+    for prompt in prompts:
+        folds = {data.fold_of(data.Row(prompt, response, 0, "human", "en"), 5) for response in ("a", "b")}
+        assert len(folds) == 1
+        assert folds <= set(range(5))
 
 
 @given(st.text(min_size=1).filter(str.strip), st.sampled_from([0, 1]), st.integers(0, 99))

@@ -37,6 +37,8 @@ OTHER_CAP = (900, 700)
 SCARCE = 200  # where a language has fewer answers than this, they are repeated, and refusals are held to twice as many
 GPTFUZZ_CAP = 1200  # rows of one jailbreak collection, all alike
 
+# Digests of rows whose labels are probably wrong (`suspects.py`).
+SUSPECTS = Path(__file__).parent / "suspects.json"
 AUTHORED = Path(__file__).parent / "authored" / "train"
 # The next three after those that are kept for evaluation, by the sha256 of their names.
 VALIDATION_TOPICS = {"weapons", "politics", "sports"}
@@ -117,6 +119,16 @@ def read_authored() -> tuple[list[Row], list[Row]]:
     return [r for r in rows if r.topic not in VALIDATION_TOPICS], [r for r in rows if r.topic in VALIDATION_TOPICS]
 
 
+def digest(row: Row) -> str:
+    """Return what names a row without its text: 16 hexadecimal digits."""
+    return hashlib.sha256(f"{row.prompt}\0{row.response}".encode()).hexdigest()[:16]
+
+
+def fold_of(row: Row, folds: int) -> int:
+    """Return the fold of a row, 0 to `folds` - 1, the same for all rows of a prompt."""
+    return int.from_bytes(hashlib.sha256((row.prompt or row.response).encode()).digest()[4:8], "big") % folds
+
+
 def split(rows: Iterable[Row], share: float = 0.02) -> tuple[list[Row], list[Row]]:
     """Split rows into training and validation by a hash of the prompt, so that no prompt is on both sides."""
     train, validation = [], []
@@ -127,9 +139,10 @@ def split(rows: Iterable[Row], share: float = 0.02) -> tuple[list[Row], list[Row
 
 
 def pick(rows: Iterable[Row], rng: random.Random, share: float = 1.0) -> list[Row]:
-    """Take rows of every language up to a share of its cap, the most trusted labels first."""
+    """Take rows of every language up to a share of its cap, the most trusted labels first, suspect ones left out."""
+    suspects = set(json.loads(SUSPECTS.read_text(encoding="utf-8")))
     groups: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in (row for row in rows if digest(row) not in suspects):
         groups[row.lang, row.label].append(row)
     picked = []
     for (lang, label), group in sorted(groups.items()):
