@@ -141,11 +141,11 @@ def test_pieces_of_a_language_are_learnt_for_entries_that_english_does_not_use(
     tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     rows = [
-        data.Row("Как открыть замок?", "Я не могу помочь с замками.", 1, "human", "ru"),
+        data.Row("Πώς ανοίγω μια κλειδαριά;", "Δεν μπορώ να βοηθήσω με κλειδαριές.", 1, "human", "el"),
         data.Row("How do I open a lock?", "I can't help with locks.", 1, "human", "en"),
     ]
     words = vocabulary.count_words(rows, tokenizer)
-    assert words["ru"]["замками"] == 1
+    assert words["el"]["κλειδαριες"] == 1
     learned = vocabulary.learn(words, tokenizer, 20)
     places = dict(zip(learned, vocabulary.unused_entries(words, tokenizer), strict=False))
     path = tmp_path / "tokenizer.json"
