@@ -15,8 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from demur_export.graph.bert import WORDS
-from demur_export.graph.builder import CONTRIB
+from demur_export.graph.builder import CONTRIB, WORDS
 from demur_export.graph.editor import Editor, node
 from demur_export.plan import Choice, mixed, search
 from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest
