@@ -84,7 +84,10 @@ class _ModernBert:
         b = self.builder
         states = self._norm(states, "norm", "model.final_norm")
         if self._settings.pooling == "mean":
-            states = b.add("ReduceMean", "mean", [states], axes=[1], keepdims=1)
+            # subtle: along rows that lie in one piece; a mean over the middle axis rounds otherwise in a batch.
+            channels = b.add("Transpose", "channels", [states], perm=[0, 2, 1])
+            mean = b.add("ReduceMean", "channels.mean", [channels], axes=[2], keepdims=0)
+            states = b.add("Unsqueeze", "mean", [mean, b.integers(1)])
         pooled = self._linear(states, "head", *self._linears("head.dense", 1))
         pooled = self._norm(b.contrib("Gelu", "head.gelu", [pooled]), "head.norm", "head.norm")
         # subtle: products summed along a row, since a matrix product of few rows rounds otherwise than one of many.
