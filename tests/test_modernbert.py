@@ -260,7 +260,7 @@ def test_a_gated_gelu_is_not_taken_for_one_of_known_least_value() -> None:
 def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
     tmp_path: Path, calibration: list[NDArray[np.int64]]
 ) -> None:
-    tuned = build(read(tmp_path, num_hidden_layers=2, outliers=60.0))
+    tuned = build(read(tmp_path, num_hidden_layers=2, outliers=60.0, seed=1))
     unseen = texts([7, 20, 50, 90, 120, 200] * 6, seed=1)
     true = logits(tuned, unseen)
 
@@ -334,6 +334,10 @@ def test_a_checkpoint_saved_by_transformers_5_means_the_same(tmp_path: Path) -> 
         ({"classifier_activation": "relu"}, "classifier_activation is 'relu'"),
         ({"classifier_pooling": "max"}, "classifier_pooling is 'max'; demur's ModernBERT graph knows 'cls' or 'mean'"),
         ({"problem_type": "multi_label_classification"}, "problem_type is 'multi_label_classification'"),
+        ({"num_hidden_layers": "many"}, "num_hidden_layers is 'many', expected a whole number"),
+        ({"num_attention_heads": 5}, "hidden_size is 64 and num_attention_heads 5; a head needs a whole and even"),
+        ({"global_rope_theta": None}, "global_rope_theta is None, expected a number"),
+        ({"norm_eps": "small"}, "norm_eps is 'small', expected a number"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling is .*knows none"),
         ({"layer_types": ["sliding_attention"] * 4}, "layer_types is .*full_attention in every n-th"),
         (

@@ -6,7 +6,15 @@ from demur.errors import CheckpointError
 
 # transformers' own defaults (`ModernBertConfig`), for keys that a checkpoint leaves out.
 _GLOBAL_THETA, _LOCAL_THETA = 160_000.0, 10_000.0
-_EVERY = 3
+_WHOLE = {
+    "num_hidden_layers": 22,
+    "num_attention_heads": 12,
+    "hidden_size": 768,
+    "local_attention": 128,
+    "max_position_embeddings": 8192,
+    "global_attn_every_n_layers": 3,
+}
+_EPSILON = 1e-5
 
 
 class Settings(NamedTuple):
@@ -54,17 +62,24 @@ class Settings(NamedTuple):
             if found is not None and found not in expected:
                 known = " or ".join(map(repr, expected)) or "none"
                 raise CheckpointError(f"config.json: {key} is {found!r}; demur's ModernBERT graph knows {known}")
+        whole = {key: _whole(config, key) for key in _WHOLE}
+        heads, width = whole["num_attention_heads"], whole["hidden_size"]
+        if width % (2 * heads):
+            raise CheckpointError(
+                f"config.json: hidden_size is {width} and num_attention_heads {heads}; "
+                "a head needs a whole and even number of channels"
+            )
         return cls(
-            layers=config["num_hidden_layers"],
-            heads=config["num_attention_heads"],
-            every=_every(config),
-            reach=config.get("local_attention", 128) // 2,
+            layers=whole["num_hidden_layers"],
+            heads=heads,
+            every=_every(config, whole["num_hidden_layers"], whole["global_attn_every_n_layers"]),
+            reach=whole["local_attention"] // 2,
             global_theta=_theta(config, "full_attention", "global_rope_theta", _GLOBAL_THETA),
             local_theta=_theta(config, "sliding_attention", "local_rope_theta", _LOCAL_THETA),
-            epsilon=config.get("norm_eps", 1e-5),
+            epsilon=_number("norm_eps", config.get("norm_eps", _EPSILON)),
             pooling=config.get("classifier_pooling") or "cls",
             labels=len(config["id2label"]),
-            positions=config["max_position_embeddings"],
+            positions=whole["max_position_embeddings"],
         )
 
     def spelt_for_transformers_4(self) -> dict[str, Any]:
@@ -76,15 +91,28 @@ class Settings(NamedTuple):
         }
 
 
-def _every(config: dict[str, Any]) -> int:
+def _whole(config: dict[str, Any], key: str) -> int:
+    found = config.get(key, _WHOLE[key])
+    if not isinstance(found, int) or found < 1:
+        raise CheckpointError(f"config.json: {key} is {found!r}, expected a whole number above 0")
+    return found
+
+
+def _number(key: str, found: object) -> float:
+    if not isinstance(found, int | float) or not found > 0:
+        raise CheckpointError(f"config.json: {key} is {found!r}, expected a number above 0")
+    return float(found)
+
+
+def _every(config: dict[str, Any], layers: int, stated: int) -> int:
     kinds = config.get("layer_types")
     if kinds is None:
-        return int(config.get("global_attn_every_n_layers", _EVERY))
-    every = next((i for i, kind in enumerate(kinds) if i and kind == "full_attention"), len(kinds))
-    if kinds != ["sliding_attention" if i % every else "full_attention" for i in range(config["num_hidden_layers"])]:
+        return stated
+    every = next((i for i, kind in enumerate(kinds) if i and kind == "full_attention"), max(1, len(kinds)))
+    if kinds != ["sliding_attention" if i % every else "full_attention" for i in range(layers)]:
         raise CheckpointError(
             f"config.json: layer_types is {kinds}; demur's ModernBERT graph knows full_attention in every n-th of the "
-            f"{config['num_hidden_layers']} layers, from the first, and sliding_attention between"
+            f"{layers} layers, from the first, and sliding_attention between"
         )
     return every
 
@@ -97,5 +125,6 @@ def _theta(config: dict[str, Any], kind: str, key: str, default: float) -> float
             "demur's ModernBERT graph knows 'default'"
         )
     found = parameters.get("rope_theta", config.get(key, default))
-    # A local theta of null is the global one.
-    return float(_theta(config, "full_attention", "global_rope_theta", _GLOBAL_THETA) if found is None else found)
+    if found is None and key == "local_rope_theta":  # null means the global one
+        return _theta(config, "full_attention", "global_rope_theta", _GLOBAL_THETA)
+    return _number(key, found)
