@@ -5,8 +5,8 @@ tokens take onnxruntime's flash path; in the others a token sees its neighbours,
 classifier reads the first token only, the last layer computes queries and everything behind them for that token alone.
 
 The weights come straight from the checkpoint's safetensors. An exported graph would have to be searched for them under
-names that change with the exporter's version, after tracing a model of which no node is used; reading the file
-takes seconds, and no memory beyond the weights. That it computes what PyTorch computes is measured at every export.
+names that change with the exporter's version, after tracing a model of which no node is used; the file has each weight
+once, under PyTorch's own name. That the graph computes what PyTorch computes is measured at every export.
 
 The architecture is that of Warner et al. 2024 (https://arxiv.org/abs/2412.13663) as transformers implements it.
 """
