@@ -10,7 +10,7 @@ from safetensors import safe_open
 from demur._manifest import LEAST_TOKENS
 from demur.errors import CheckpointError
 
-ARCHITECTURES = {"bert": "BertForSequenceClassification"}
+ARCHITECTURES = {"bert": "BertForSequenceClassification", "modernbert": "ModernBertForSequenceClassification"}
 WEIGHTS = "model.safetensors"
 # `model_max_length` of a tokenizer that knows none is a huge number.
 _NO_LIMIT = 10**6

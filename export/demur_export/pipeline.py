@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 import demur
@@ -16,11 +17,15 @@ from demur._reader import Reader
 from demur._tokenizer import Tokenizer
 from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates
 from demur_export.checkpoint import Checkpoint
-from demur_export.graph import bert
+from demur_export.graph import bert, modernbert
+from demur_export.graph.parameters import Parameters
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
-BUILDERS = {"bert": bert.build}
+BUILDERS: dict[str, Callable[[Checkpoint], onnx.ModelProto]] = {
+    "bert": lambda source: bert.build(convert.to_onnx(source), source.config),
+    "modernbert": lambda source: modernbert.build(Parameters(source.folder / checkpoint.WEIGHTS), source.config),
+}
 # Every other text calibrates; the gate judges by the rest, which quantisation has not seen.
 _CALIBRATION, _UNSEEN = slice(0, None, 2), slice(1, None, 2)
 
@@ -70,8 +75,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     template = templates.resolve(options.template, source.tokenizer)
     conversations = corpus.read(options.texts)
     with bundle.folder(options.out) as folder:
-        say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights through optimum")
-        tuned = BUILDERS[source.architecture](convert.to_onnx(source), source.config)
+        say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
+        tuned = BUILDERS[source.architecture](source)
         manifest = _manifest(options, source, template)
         manifest["files"] = bundle.write_model(folder, tuned, source.tokenizer)
         bundle.write_manifest(folder, manifest | {"recipe": "fp32"})

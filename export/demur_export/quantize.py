@@ -15,8 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from demur_export.graph.bert import WORDS
-from demur_export.graph.builder import CONTRIB
+from demur_export.graph.builder import CONTRIB, WORDS
 from demur_export.graph.editor import Editor, node
 from demur_export.plan import Choice, mixed, search
 from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest
@@ -132,7 +131,7 @@ def _replace(editor: Editor, product: onnx.NodeProto, rounded: Rounded, found: "
     if isinstance(found, Steps):
         inputs = [f"{source}.q", weight, f"{source}.step", scale, f"{source}.zero"]
         (behind,) = editor.consumers(out)
-        bias = behind.input[1]
+        bias = behind.input[1] if behind.op_type in ("Add", "BiasGelu") else ""
         if behind.op_type == "Add" and behind.input[0] == out and editor.constant(bias) is not None:
             editor.replace(product, [node("MatMulIntegerToFloat", behind.output[0], [*inputs, "", bias], CONTRIB)])
             editor.replace(behind, [])

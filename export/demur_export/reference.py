@@ -1,6 +1,7 @@
 """The PyTorch original: what every graph is measured against."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from demur.errors import CheckpointError
 from demur_export.checkpoint import Checkpoint
+from demur_export.graph.modernbert_config import Settings
 
 
 def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -24,6 +26,7 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
             use_safetensors=True,
             torch_dtype=torch.float32,
             output_loading_info=True,
+            **_overrides(checkpoint),
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.folder}: transformers can't load this checkpoint ({error})") from error
@@ -35,3 +38,11 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
     model.eval()
     with torch.inference_mode():
         return np.concatenate([model(input_ids=torch.from_numpy(ids)).logits.numpy() for ids in texts])
+
+
+def _overrides(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Settings that transformers would take otherwise than the checkpoint means them."""
+    if checkpoint.architecture != "modernbert":
+        return {}
+    # subtle: transformers compiles parts of ModernBERT wherever Triton is installed, on a CPU too.
+    return {"reference_compile": False} | Settings.of(checkpoint.config).spelt_for_transformers_4()

@@ -39,19 +39,52 @@ class Observed(NamedTuple):
         return np.maximum(-self.lowest, self.highest)
 
 
-def observe(model: onnx.ModelProto, names: Sequence[str], texts: Texts) -> dict[str, Observed]:
-    """Run the texts one by one and tell how the inner tensors `names` look; a few rows of each text are kept."""
+def observe(
+    model: onnx.ModelProto, names: Sequence[str], texts: Texts, memory: int = 2 * 1024**3
+) -> dict[str, Observed]:
+    """Run the texts one by one and tell how the inputs of products `names` look; a few rows of each text are kept.
+
+    Args:
+        model: The graph.
+        names: Inputs of products with constant weights.
+        texts: Token ids `[1, n]` of each text.
+        memory: Bytes of those inputs that one run may hold: what is more is observed in another run.
+    """
     wanted = list(dict.fromkeys(names))
+    found: dict[str, Observed] = {}
+    # subtle: summed up text by text, and of long texts a few inputs at a time: together they can be larger than memory.
+    for some in _portions(model, wanted, max(ids.shape[1] for ids in texts), memory):
+        session = _open(_probe(model, some))
+        for ids in texts:
+            for name, value in zip(some, session.run(some, {INPUT: ids}), strict=True):
+                found[name] = _joined(found.get(name), value.reshape(-1, value.shape[-1]))
+    return {name: seen._replace(gram=seen.gram.mean()) for name, seen in found.items()}
+
+
+def _portions(model: onnx.ModelProto, names: Sequence[str], tokens: int, memory: int) -> list[list[str]]:
+    """Return the products' inputs `names` in portions that fit in memory for a text of so many tokens."""
+    inputs = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
+    widths = {
+        n.input[0]: inputs[n.input[1]] for n in model.graph.node if n.op_type == "MatMul" and n.input[1] in inputs
+    }
+    found: list[list[str]] = [[]]
+    room = memory
+    for name in names:
+        size = 4 * tokens * int(widths[name])
+        if size > room and found[-1]:
+            found.append([])
+            room = memory
+        found[-1].append(name)
+        room -= size
+    return found
+
+
+def _probe(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return the model with inner tensors among its outputs."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted)
-    session = _open(probe)
-    # subtle: summed up text by text, since the tensors of all texts together can be larger than memory.
-    found: dict[str, Observed] = {}
-    for ids in texts:
-        for name, value in zip(wanted, session.run(wanted, {INPUT: ids}), strict=True):
-            found[name] = _joined(found.get(name), value.reshape(-1, value.shape[-1]))
-    return {name: seen._replace(gram=seen.gram.mean()) for name, seen in found.items()}
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    return probe
 
 
 def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:

@@ -16,6 +16,8 @@ Array = NDArray[np.float32]
 
 # Scales beyond this range would push weights into the rounding noise of their column.
 _LEAST_SCALE, _MOST_SCALE = 1e-2, 1e2
+# Operators by which attention in blocks leaves every value in its channel, and its heads as they were.
+_MOVES = frozenset({"Gather", "Reshape", "Slice", "Transpose"})
 # The least value of x * Phi(x), at x = -0.7518.
 GELU_MINIMUM = -0.16997
 
@@ -34,6 +36,8 @@ def lift(editor: Editor, source: str) -> Array | None:
     factor: Array | None = None
     if found is not None and found.op_type == "Mul":
         factor, found = editor.constant(found.input[1]), editor.producer(found.input[0])
+        if factor is None:  # a gate: it can turn any value negative
+            return None
     bias = editor.constant(found.input[1]) if found is not None and found.op_type == "BiasGelu" else None
     if bias is None:
         return None
@@ -44,8 +48,8 @@ def lift(editor: Editor, source: str) -> Array | None:
 def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
     """Divide inputs of products by their scales and multiply their weights; the function computed stays the same.
 
-    Behind an attention the division is done by the values' own weights and costs nothing; elsewhere it is one
-    multiplication.
+    Behind an attention, a gate, or a LayerNormalization that nothing else reads, the division is done by the weights of
+    the values, of the gate, or by the gain, and costs nothing; elsewhere it is one multiplication.
     """
     editor = Editor(model)
     # subtle: from the last product to the first, since folding changes the weights of a product before it.
@@ -57,7 +61,7 @@ def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelPro
             weight = editor.constant(product.input[1])
             assert weight is not None
             editor.put(product.input[1], weight * scale[:, None])
-        if not _fold_into_values(editor, source, scale):
+        if not _fold(editor, source, products, scale):
             factor = editor.put(f"{source}.smoothing", (1 / scale).astype(np.float32))
             editor.insert_before(products[0], [node("Mul", smoothed(source), [source, factor])])
             for product in products:
@@ -78,18 +82,58 @@ def strength(maxima: Array, weights: Sequence[Array], alpha: float) -> Array:
     return np.asarray(np.clip(scale, _LEAST_SCALE, _MOST_SCALE), np.float32)
 
 
-def _fold_into_values(editor: Editor, source: str, scale: Array) -> bool:
-    """Divide the values of the attention that `source` comes from; False if it comes from elsewhere."""
-    attention = editor.producer(source)
-    if attention is None or attention.op_type != "MultiHeadAttention":
+def _fold(editor: Editor, source: str, products: Sequence[onnx.NodeProto], scale: Array) -> bool:
+    """Divide what makes `source` by `scale`, where that changes constants alone; False if it can't be done."""
+    maker = editor.producer(source)
+    if maker is not None and maker.op_type == "LayerNormalization":
+        return _fold_into_norm(editor, maker, products, scale)
+    if maker is not None and maker.op_type == "Mul":  # a gate behind an activation, as in GeGLU
+        return _fold_into_product(editor, maker.input[1], scale)
+    values = _values(editor, source)
+    return values is not None and _fold_into_product(editor, values, scale)
+
+
+def _fold_into_norm(editor: Editor, norm: onnx.NodeProto, products: Sequence[onnx.NodeProto], scale: Array) -> bool:
+    """Divide gain and bias, if nothing but `products` reads the norm."""
+    # A single product behind a norm is that of a classifier's head, on one row a text: there is nothing to save.
+    if len(products) < 2 or len(editor.consumers(norm.output[0])) != len(products):
         return False
-    added = editor.producer(attention.input[2])
-    if added is None or added.op_type != "Add":
+    for name in norm.input[1:]:
+        constant = editor.constant(name)
+        assert constant is not None
+        editor.put(name, constant / scale)
+    return True
+
+
+def _fold_into_product(editor: Editor, result: str, scale: Array) -> bool:
+    """Divide the columns of the product, and its bias if it has one, that `result` comes from."""
+    if len(editor.consumers(result)) != 1:
         return False
-    product, bias = editor.producer(added.input[0]), editor.constant(added.input[1])
-    weight = editor.constant(product.input[1]) if product is not None and product.op_type == "MatMul" else None
-    if product is None or weight is None or bias is None:
+    maker = editor.producer(result)
+    bias = None if maker is None or maker.op_type != "Add" else editor.constant(maker.input[1])
+    product = maker if maker is None or bias is None else editor.producer(maker.input[0])
+    weight = None if product is None or product.op_type != "MatMul" else editor.constant(product.input[1])
+    if maker is None or product is None or weight is None:
         return False
     editor.put(product.input[1], weight / scale)
-    editor.put(added.input[1], bias / scale)
+    if bias is not None:
+        editor.put(maker.input[1], bias / scale)
     return True
+
+
+def _values(editor: Editor, mixed: str) -> str | None:
+    """Return the values that an attention's output `mixed` is a mean of, channel by channel; None if it is none."""
+    mixing = editor.producer(_unmoved(editor, mixed))
+    if mixing is None:
+        return None
+    if mixing.op_type == "MultiHeadAttention":
+        return str(mixing.input[2])
+    weights = editor.producer(mixing.input[0]) if mixing.op_type == "MatMul" else None
+    return _unmoved(editor, mixing.input[1]) if weights is not None and weights.op_type == "Softmax" else None
+
+
+def _unmoved(editor: Editor, name: str) -> str:
+    """Return what `name` was before its values were moved about; attention in blocks does so on both sides."""
+    while (maker := editor.producer(name)) is not None and maker.op_type in _MOVES:
+        name = maker.input[0]
+    return name

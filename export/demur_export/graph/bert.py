@@ -12,10 +12,8 @@ import onnx
 
 from demur._session import INPUT, OUTPUT
 from demur.errors import CheckpointError
-from demur_export.graph.builder import Builder
+from demur_export.graph.builder import WORDS, Builder
 from demur_export.graph.weights import Array, Linear, Weights
-
-WORDS = "embeddings.words"
 
 
 def build(exported: onnx.ModelProto, config: dict[str, Any]) -> onnx.ModelProto:

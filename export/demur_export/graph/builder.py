@@ -14,6 +14,8 @@ from demur._session import INPUT, LIMIT, OUTPUT
 _OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
 _IR = 8
 CONTRIB = "com.microsoft"
+# The word embeddings, which recipes store by rows.
+WORDS = "embeddings.words"
 
 
 class Builder:

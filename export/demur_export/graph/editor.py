@@ -21,6 +21,8 @@ class Editor:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
+        # The constants are kept once, as arrays: those of a large model take gigabytes.
+        del self._model.graph.initializer[:]
         self._constants: dict[str, NDArray[Any]] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
@@ -63,7 +65,7 @@ class Editor:
         """Return the changed model; constants that nothing reads are left out."""
         used = {name for node in self.nodes for name in node.input}
         graph = self._model.graph
-        kept = [numpy_helper.from_array(value, name) for name, value in self._constants.items() if name in used]
+        kept = (numpy_helper.from_array(value, name) for name, value in self._constants.items() if name in used)
         nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in self.nodes]
         del graph.node[:], graph.initializer[:]
         graph.node.extend(nodes)

@@ -1,0 +1,49 @@
+"""Reads a model's weights out of a safetensors file, by the names that they have in PyTorch."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from demur.errors import CheckpointError
+from demur_export.graph.weights import Array
+
+
+class Parameters:
+    """The tensors of a checkpoint, each read from the file when it is asked for.
+
+    What was read is counted: `unread` names the rest.
+
+    Args:
+        path: `model.safetensors`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # subtle: through torch, since numpy has no bfloat16, in which many checkpoints are published.
+        self._file = safe_open(path, framework="pt")
+        self._left = set(self._file.keys())
+        self._names = frozenset(self._left)
+
+    def parameter(self, name: str) -> Array:
+        """Return the parameter `name`, such as `model.final_norm.weight`, in fp32.
+
+        Raises:
+            CheckpointError: The file has none of that name.
+        """
+        found = self.optional(name)
+        if found is None:
+            raise CheckpointError(f"{self._path}: has no tensor {name!r}; its architecture is not the expected one")
+        return found
+
+    def optional(self, name: str) -> Array | None:
+        """Return the parameter `name`, None if the checkpoint was made without it, as with many biases."""
+        if name not in self._names:
+            return None
+        self._left.discard(name)
+        array: Array = self._file.get_tensor(name).to(torch.float32).numpy()
+        return array
+
+    def unread(self) -> list[str]:
+        """Return the names of the tensors that nothing has read."""
+        return sorted(self._left)
