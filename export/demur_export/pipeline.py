@@ -20,7 +20,7 @@ from demur_export.graph import bert
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
-BUILDERS = {"bert": bert.build}
+BUILDERS = {"bert": bert.build, "roberta": bert.build, "xlm-roberta": bert.build}
 # Every other text calibrates; the gate judges by the rest, which quantisation has not seen.
 _CALIBRATION, _UNSEEN = slice(0, None, 2), slice(1, None, 2)
 
