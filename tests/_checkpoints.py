@@ -191,7 +191,7 @@ def roberta(folder: Path, *, seed: int = 0, outliers: float = 30.0, layers: int 
     return _write(RobertaForSequenceClassification(config), folder, outliers)
 
 
-def e5(folder: Path, *, seed: int = 0, outliers: float = 30.0, layers: int = 2) -> Path:
+def e5(folder: Path, *, seed: int = 0, outliers: float = 30.0, layers: int = 2, entries: int = 1500) -> Path:
     """Write a small BERT classifier with XLM-R's sort of tokenizer, as `e5-small` is.
 
     Its `config.json` says that padding is 0, which is the tokenizer's `<s>`; its tokenizer emits no token types, of
@@ -202,8 +202,9 @@ def e5(folder: Path, *, seed: int = 0, outliers: float = 30.0, layers: int = 2) 
         seed: Of the weights.
         outliers: What four channels of every layer's outputs are multiplied by.
         layers: Number of layers.
+        entries: Of the vocabulary, but for the role tags.
     """
-    size = write_unigram_tokenizer(folder)
+    size = write_unigram_tokenizer(folder, entries)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from demur.errors import CheckpointError
 from demur_export.checkpoint import Checkpoint
@@ -34,4 +34,11 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
         )
     model.eval()
     with torch.inference_mode():
-        return np.concatenate([model(input_ids=torch.from_numpy(ids)).logits.numpy() for ids in texts])
+        return np.concatenate([_logits(model, torch.from_numpy(ids)) for ids in texts])
+
+
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> NDArray[np.float32]:
+    # subtle: without a mask transformers takes a text for padded if it begins or ends with the configuration's padding
+    # id, which in e5 is the tokenizer's <s>, and warns.
+    found: NDArray[np.float32] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.numpy()
+    return found

@@ -40,17 +40,32 @@ class Pruned:
     kept: NDArray[np.int64]
     before: int
 
-    def record(self, corpus: Path, conversations: int) -> dict[str, Any]:
-        """Return what `demur.json` keeps."""
+    def record(
+        self,
+        corpus: Path,
+        conversations: int,
+        whole: Sequence[NDArray[np.int64]],
+        after: Sequence[NDArray[np.int64]],
+    ) -> dict[str, Any]:
+        """Return what `demur.json` keeps.
+
+        Args:
+            corpus: The file that the vocabulary was pruned for.
+            conversations: How many it holds.
+            whole: Token ids `[1, n]` of the texts that the bundle is judged by, before.
+            after: Those of the same texts now.
+        """
+        more = sum(ids.size for ids in after) / sum(ids.size for ids in whole) - 1
         return {
             "entries": len(self.kept),
             "of": self.before,
             "corpus": corpus.name,
             "conversations": conversations,
+            "more_tokens": round(more, 5),
         }
 
 
-def used(tokenizer: Tokenizer, reader: Reader, template: Template, conversations: Iterable[Conversation]) -> set[int]:
+def used(reader: Reader, tokenizer: Tokenizer, template: Template, conversations: Iterable[Conversation]) -> set[int]:
     """Return the ids that conversations use: as the model reads them, whole, and each message by itself.
 
     What the template writes between messages, and the ellipsis, is used too.
@@ -122,11 +137,6 @@ def select_rows(model: onnx.ModelProto, pruned: Pruned) -> onnx.ModelProto:
         )
     editor.put(WORDS, table[pruned.kept])
     return editor.model()
-
-
-def longer(before: Sequence[NDArray[np.int64]], after: Sequence[NDArray[np.int64]]) -> float:
-    """Return by what part texts take more tokens `[1, n]` than before."""
-    return sum(ids.size for ids in after) / sum(ids.size for ids in before) - 1
 
 
 def _load(text: str, path: Path) -> Rust:
