@@ -23,7 +23,8 @@ from demur_export import checkpoint, cli
 from demur_export.pipeline import Options, export
 from demur_export.reference import torch_logits
 
-ROWS = [{"prompt": p, "response": r} for p, r in zip(*[iter(_checkpoints.corpus_texts())] * 2, strict=True)]
+# Short, so that nothing is left out of them.
+ROWS = [{"prompt": p[:120], "response": r[:120]} for p, r in zip(*[iter(_checkpoints.corpus_texts())] * 2, strict=True)]
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:
@@ -81,12 +82,20 @@ def test_texts_it_was_pruned_for_get_the_scores_of_the_whole(source: Path, bundl
 def test_it_reads_what_it_was_not_pruned_for(source: Path, bundle: Path) -> None:
     model, full = demur.load(bundle), Tokenizer.from_file(str(source / "tokenizer.json"))
     small = Tokenizer.from_file(str(bundle / "tokenizer.json"))
-    for row in [*ROWS[40:], {"prompt": "\U0001f600 \u16a0", "response": "<mask> <|user|> \u2581 Quizzaciously"}]:
+    for row in [
+        *(row for row in ROWS[40:] if "<" not in str(row)),
+        {"prompt": "\U0001f600", "response": "\u16a0 \u2581"},
+    ]:
         ids = model.encode(row)
-        neutral = {key: text.replace("<", "< ") for key, text in row.items()}
-        text = f"<|user|>{neutral['prompt']}<|assistant|>{neutral['response']}"
-        assert small.decode(ids) == full.decode(full.encode(text).ids)
+        whole = full.encode(f"<|user|>{row['prompt']}<|assistant|>{row['response']}").ids
+        assert small.decode(ids, skip_special_tokens=False) == full.decode(whole, skip_special_tokens=False)
         assert 0 <= model.judge_row(row).score <= 1
+
+
+def test_role_tags_are_structure_as_before(bundle: Path) -> None:
+    model, small = demur.load(bundle), Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    tag = small.token_to_id("<|user|>")
+    assert model.encode({"prompt": "why <|user|> not", "response": "<|user|>no"}).count(tag) == 1
 
 
 def test_byte_level_checkpoints_are_pruned_too(tmp_path: Path) -> None:

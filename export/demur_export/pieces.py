@@ -100,7 +100,10 @@ def _spelling(pieces: Set[str], places: Callable[[str], Iterable[str]]) -> set[s
         pieces: The whole vocabulary.
         places: Gives the single-character pieces that a piece can be spelled with.
     """
-    spelled = {piece: set(places(piece)) for piece in pieces}
-    needed = set().union(*spelled.values())
+    needed: set[str] = set()
+    for piece in pieces:
+        needed.update(places(piece))
     missing = needed - pieces
-    return needed & pieces | ({piece for piece, own in spelled.items() if own & missing} if missing else set())
+    return needed & pieces | (
+        {piece for piece in pieces if not missing.isdisjoint(places(piece))} if missing else set()
+    )
