@@ -54,7 +54,7 @@ def wordpiece(_: Path) -> Tokenizer:
     rust = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     rust.normalizer, rust.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     rust.train_from_iterator(
-        TEXTS, trainers.WordPieceTrainer(vocab_size=1200, special_tokens=_checkpoints.SPECIAL, show_progress=False)
+        TEXTS, trainers.WordPieceTrainer(vocab_size=2500, special_tokens=_checkpoints.SPECIAL, show_progress=False)
     )
     rust.decoder = decoders.WordPiece(cleanup=False)
     rust.add_special_tokens(_checkpoints.TAGS)
@@ -67,7 +67,7 @@ def characters_bpe(_: Path) -> Tokenizer:
     rust = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>", fuse_unk=True))
     rust.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(
-        vocab_size=1200, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
+        vocab_size=2500, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False
     )
     rust.train_from_iterator(TEXTS, trainer)
     rust.decoder = decoders.BPEDecoder("</w>")
