@@ -47,6 +47,8 @@ def unigram_with_bytes(folder: Path) -> Tokenizer:
     rust.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     rust.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")])
     rust.add_special_tokens(_checkpoints.TAGS)
+    first, last = ((tag, rust.token_to_id(tag)) for tag in _checkpoints.TAGS[1:3])
+    rust.post_processor = processors.Sequence([processors.BertProcessing(last, first)])
     return rust
 
 
@@ -71,11 +73,26 @@ def characters_bpe(_: Path) -> Tokenizer:
     )
     rust.train_from_iterator(TEXTS, trainer)
     rust.decoder = decoders.BPEDecoder("</w>")
+    rust.add_special_tokens(["<s>"])
+    rust.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", rust.token_to_id("<s>"))])
     return rust
 
 
+def bpe_with_bytes(_: Path) -> Tokenizer:
+    """BPE of characters that spells what it doesn't know in bytes."""
+    rust = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    rust.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=2500, special_tokens=["<unk>", *BYTES], show_progress=False)
+    rust.train_from_iterator([text for text in TEXTS if text.isascii()], trainer)
+    raw = json.loads(rust.to_str())
+    raw["model"]["byte_fallback"], raw["added_tokens"] = True, raw["added_tokens"][:1]
+    made = Tokenizer.from_str(json.dumps(raw))
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    return made
+
+
 KINDS: dict[str, Callable[[Path], Tokenizer]] = {
-    made.__name__: made for made in (wordpiece, unigram, unigram_with_bytes, bytes_bpe, characters_bpe)
+    made.__name__: made for made in (wordpiece, unigram, unigram_with_bytes, bytes_bpe, characters_bpe, bpe_with_bytes)
 }
 
 
@@ -163,6 +180,13 @@ def test_an_entry_without_an_embedding_is_an_error(pair: Pair) -> None:
         vocabulary.select_rows(b.model(2, 16), pair.pruned(TEXTS))
 
 
+def test_the_file_numbers_added_tokens_as_they_are_read(small: Tokenizer, pair: Pair) -> None:
+    added = json.loads(pair.pruned(KEPT_TEXTS).text)["added_tokens"]
+    assert {token["content"]: token["id"] for token in added} == {
+        token["content"]: small.token_to_id(token["content"]) for token in added
+    }
+
+
 def test_pruning_again_for_the_same_texts_changes_nothing(pair: Pair, small: Tokenizer, tmp_path: Path) -> None:
     again = Pair(small, tmp_path).prune(KEPT_TEXTS)
     assert again.get_vocab() == small.get_vocab()
@@ -222,13 +246,20 @@ def test_any_vocabulary_that_knows_its_characters_can_be_pruned(
 
 
 def test_what_has_no_piece_of_its_own_keeps_those_that_hold_it(tmp_path: Path) -> None:
-    vocab = {p: i for i, p in enumerate(["[UNK]", "a", "##a", "##o", "##zo", "zoo", "zaa", "aaa", "##aaa"])}
+    vocab = {p: i for i, p in enumerate(["[UNK]", "a", "##a", "##o", "##zo", "zoo", "zaa", "aqa", "aaa", "##aaa"])}
     full = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
     full.pre_tokenizer, full.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece(cleanup=False)
     small = Pair(full, tmp_path).prune(["a"])
     assert small.get_vocab().keys() == vocab.keys() - {"aaa", "##aaa"}
-    for text in ("azoo", "zooaaa", "zaazo", "z", "azo aaa"):
+    for text in ("azoo", "zooaaa", "zaazo", "z", "azo aaa", "aqaa"):
         assert read(small, text) == read(full, text)
+
+
+def test_what_is_unknown_costs_what_it_did(tmp_path: Path) -> None:
+    scores = {"<unk>": 0.0, "a": -12.0, "b": -1.0, "z": -1.0, "ab": -1.0, "bc": -30.0, "zz": -40.0}
+    full = Tokenizer(models.Unigram(list(scores.items()), unk_id=0))
+    assert full.encode("abc").tokens == ["a", "bc"]  # and not ab, c: an unknown character costs 10 more than zz
+    assert Pair(full, tmp_path).prune(["abc"]).encode("abc").tokens == ["a", "bc"]
 
 
 def test_a_kind_that_is_not_known_is_an_error(tmp_path: Path) -> None:
