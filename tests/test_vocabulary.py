@@ -10,6 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demur import _bundle
+from demur._conversation import from_prompt
+from demur._reader import Reader
+from demur._template import Template
+from demur._tokenizer import Tokenizer as Runtime
 from demur.errors import CheckpointError
 
 pytestmark = pytest.mark.export
@@ -273,3 +278,14 @@ def test_a_file_that_is_no_tokenizer_is_an_error(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json: not a tokenizer"):
         vocabulary.prune(path, set())
+
+
+def test_a_corpus_uses_what_is_left_out_of_long_replies_and_what_the_template_writes() -> None:
+    bundle = _bundle.read(_bundle.find(None))
+    reading = Runtime(bundle.tokenizer.path)
+    template = Template({"user": "asked: ", "assistant": "replied: "}, "\n", " ~ ")
+    long = from_prompt("word " * 2000 + "zebra" + " word" * 2000, "why")
+    found = vocabulary.used(Reader(bundle, reading), reading, template, [long])
+    for text in ("word zebra word", "why", "asked: replied:", "a ~ a"):
+        assert set(reading.encode(text)) <= found
+    assert not set(reading.encode("giraffe")) <= found
