@@ -1,6 +1,9 @@
 """Small checkpoints of the published shapes, made on the spot: random weights, a few outlier channels."""
 
 import json
+import math
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -141,20 +144,27 @@ def write_bytes_tokenizer(folder: Path, size: int = 600) -> int:
     return rust.get_vocab_size()
 
 
+def _frequent(size: int) -> list[tuple[str, float]]:
+    """Return every character of demur's corpus and its most frequent parts of words, with their log frequencies.
+
+    The trainer of tokenizers finds other pieces each time, and the checkpoint would be another one.
+    """
+    words = [f"\u2581{word}" for text in corpus_texts() for word in unicodedata.normalize("NFKC", text).split()]
+    spans = [(i, j) for i in range(12) for j in range(i + 1, i + 7)]
+    counts = Counter(word[i:j] for word in words for i, j in spans if j <= len(word))
+    characters = set().union(*words)
+    longer = sorted((part for part in counts if len(part) > 1), key=lambda part: (-counts[part], part))
+    chosen = [*sorted(characters), *longer[: max(0, size - len(characters))]]
+    return [(part, math.log(max(counts[part], 1) / counts.total())) for part in chosen]
+
+
 def write_unigram_tokenizer(folder: Path, size: int = 1500) -> int:
     """Write a Unigram tokenizer as XLM-R's with agentlans' role tags; returns the size of its vocabulary."""
-    learner = Tokenizer(models.Unigram())
-    learner.normalizer = normalizers.NFKC()
-    split = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")]
-    learner.pre_tokenizer = pre_tokenizers.Sequence(split)
-    trainer = trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=SENTENCEPIECE[:4], unk_token="<unk>", show_progress=False
-    )
-    learner.train_from_iterator(corpus_texts(), trainer)
-    pieces = [(piece, score) for piece, score in json.loads(learner.to_str())["model"]["vocab"]]
+    pieces = [*((special, 0.0) for special in SENTENCEPIECE[:4]), *_frequent(size - len(SENTENCEPIECE))]
     rust = Tokenizer(models.Unigram([*pieces, ("<mask>", 0.0)], unk_id=3, byte_fallback=False))
     rust.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    rust.pre_tokenizer, rust.decoder = learner.pre_tokenizer, decoders.Metaspace(prepend_scheme="always")
+    split = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always")]
+    rust.pre_tokenizer, rust.decoder = pre_tokenizers.Sequence(split), decoders.Metaspace(prepend_scheme="always")
     rust.add_special_tokens([*SENTENCEPIECE[:4], AddedToken("<mask>", lstrip=True)])
     rust.add_special_tokens([AddedToken(tag, special=True, normalized=False) for tag in TAGS])
     rust.post_processor = processors.TemplateProcessing(
