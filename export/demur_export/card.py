@@ -35,7 +35,8 @@ def render(manifest: dict[str, Any], notes: str = "") -> str:
                 "reads": f"{manifest['max_tokens']} tokens; longer texts are elided in the middle",
                 "template": f"`{template}`",
                 "operating points": ", ".join(f"{k} {v:g}" for k, v in manifest["operating_points"].items()),
-                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items()),
+                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if k != "vocabulary"),
+                **_vocabulary(manifest["exported"].get("vocabulary")),
             }
         ),
         "## Distance from PyTorch",
@@ -50,6 +51,18 @@ def render(manifest: dict[str, Any], notes: str = "") -> str:
         ),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _vocabulary(pruned: dict[str, Any] | None) -> dict[str, str]:
+    """Return the row that says what was pruned, if anything was."""
+    if pruned is None:
+        return {}
+    more = pruned["more_tokens"]
+    return {
+        "vocabulary": f"{pruned['entries']:,} of the checkpoint's {pruned['of']:,} entries: those that "
+        f"{pruned['conversations']:,} conversations ({pruned['corpus']}) use, and every character and byte by itself; "
+        f"the texts compared below take {more:.1%} more tokens than with all"
+    }
 
 
 def _front_matter(manifest: dict[str, Any]) -> str:

@@ -10,7 +10,14 @@ from safetensors import safe_open
 from demur._manifest import LEAST_TOKENS
 from demur.errors import CheckpointError
 
-ARCHITECTURES = {"bert": "BertForSequenceClassification", "modernbert": "ModernBertForSequenceClassification"}
+ARCHITECTURES = {
+    "bert": "BertForSequenceClassification",
+    "roberta": "RobertaForSequenceClassification",
+    "xlm-roberta": "XLMRobertaForSequenceClassification",
+    "modernbert": "ModernBertForSequenceClassification",
+}
+# Architectures whose positions begin behind the padding id (`create_position_ids_from_input_ids` in transformers).
+_BEHIND_PADDING = ("roberta", "xlm-roberta")
 WEIGHTS = "model.safetensors"
 # `model_max_length` of a tokenizer that knows none is a huge number.
 _NO_LIMIT = 10**6
@@ -88,6 +95,29 @@ def read(folder: Path) -> Checkpoint:
     )
 
 
+def first_position(config: dict[str, Any]) -> int:
+    """Return the row of the table of positions that a text's first token takes.
+
+    RoBERTa's positions begin behind the row of its padding token, `pad_token_id`. What stands before is never read,
+    since demur does not pad: of 514 rows 512 are usable.
+
+    Args:
+        config: A checkpoint's `config.json`.
+
+    Raises:
+        CheckpointError: The architecture counts from the padding id, and the configuration has none.
+    """
+    if config.get("model_type") not in _BEHIND_PADDING:
+        return 0
+    padding = config.get("pad_token_id")
+    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        raise CheckpointError(
+            f"config.json: pad_token_id is {padding!r}, expected a token's id: {config['model_type']} counts positions "
+            "from it"
+        )
+    return padding + 1
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -129,6 +159,7 @@ def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     limit = config.get("max_position_embeddings")
     if not isinstance(limit, int):
         raise CheckpointError(f"{folder / 'config.json'}: max_position_embeddings is {limit!r}, expected an integer")
+    limit -= first_position(config)
     path = folder / "tokenizer_config.json"
     stated = _json(path).get("model_max_length") if path.is_file() else None
     if isinstance(stated, int) and stated < _NO_LIMIT:

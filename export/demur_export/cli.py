@@ -36,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
         "--template", help="agentlans, response-only or a JSON file (default: recognised by the tokenizer's role tags)"
     )
     parser.add_argument("--texts", type=Path, help="JSONL to calibrate on and compare with (default: demur's own)")
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        metavar="FILE",
+        help="JSONL of conversations; entries of the vocabulary that they don't use are left out, but for characters",
+    )
     parser.add_argument("--name", help="the bundle's name (default: that of the --out folder)")
     parser.add_argument("--model-version", default="1", help="the bundle's version (default: %(default)s)")
     parser.add_argument("--repository", help="where the checkpoint was published")
@@ -58,6 +64,7 @@ def _export(options: argparse.Namespace) -> int:
             recipe=options.recipe,
             template=options.template,
             texts=options.texts,
+            vocabulary=options.vocabulary,
             name=options.name,
             repository=options.repository,
             revision=options.revision,

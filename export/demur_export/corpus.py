@@ -10,11 +10,12 @@ from demur.errors import CheckpointError, InputError
 OWN = Path(__file__).parent / "corpus.jsonl"
 
 
-def read(path: Path | None) -> list[Conversation]:
+def read(path: Path | None, purpose: str = "calibration and comparison") -> list[Conversation]:
     """Return the conversations of a JSONL file, plain or gzip, in any shape that `demur score` takes.
 
     Args:
         path: The file; by default demur's own corpus of 160 conversations in 19 languages.
+        purpose: What they are for, as an error says it.
 
     Raises:
         CheckpointError: The file can't be read; the message names the line.
@@ -29,7 +30,7 @@ def read(path: Path | None) -> list[Conversation]:
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: can't be read ({error})") from error
     if len(found) < 16:
-        raise CheckpointError(f"{path}: {len(found)} conversations; calibration and comparison need at least 16")
+        raise CheckpointError(f"{path}: {len(found)} conversations; expected at least 16 for {purpose}")
     return found
 
 

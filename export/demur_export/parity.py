@@ -58,13 +58,19 @@ def compare(found: NDArray[np.float32], reference: NDArray[np.float32], refusal:
     )
 
 
-def gate(parity: Parity, recipe: str) -> None:
+def gate(parity: Parity, recipe: str, pruned: bool = False) -> None:
     """Refuse a bundle that is too far from PyTorch.
+
+    Args:
+        parity: How far it is.
+        recipe: How it was quantised.
+        pruned: Whether its vocabulary was pruned. Texts unlike those that it was pruned for are then read as other
+            pieces, which no recipe can be blamed for.
 
     Raises:
         ParityError: A limit of the recipe is not kept; the message has every figure beside its limit.
     """
-    flips, max_dp, mean_dp = LIMITS.get(recipe, QUANTISED_LIMITS)
+    flips, max_dp, mean_dp = QUANTISED_LIMITS if pruned else LIMITS.get(recipe, QUANTISED_LIMITS)
     # Texts on the very edge flip by chance: the count may exceed its share by two standard deviations (Poisson).
     expected = flips * parity.texts
     allowed = int(expected + 2 * math.sqrt(expected))
@@ -76,6 +82,11 @@ def gate(parity: Parity, recipe: str) -> None:
     broken = [f"{name} {found:.4g} (limit {limit:.4g})" for name, found, limit in checks if not found <= limit]
     if broken:
         advice = "check the checkpoint and its tokenizer" if recipe == "fp32" else "try " + _others(recipe)
+        if pruned:
+            advice = (
+                "the vocabulary was pruned: compare on texts like those of --vocabulary (--texts), give it more of "
+                "them, or leave it out"
+            )
         raise ParityError(
             f"recipe {recipe} falls short of PyTorch on {parity.texts} texts: {', '.join(broken)}; {advice}"
         )

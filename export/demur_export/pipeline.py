@@ -15,16 +15,27 @@ from demur import _bundle as demur_bundle
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._tokenizer import Tokenizer
-from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates
+from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates, vocabulary
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert, modernbert
 from demur_export.graph.parameters import Parameters
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
+
+def _bert(source: Checkpoint) -> onnx.ModelProto:
+    return bert.build(convert.to_onnx(source), source.config)
+
+
+def _modernbert(source: Checkpoint) -> onnx.ModelProto:
+    return modernbert.build(Parameters(source.folder / checkpoint.WEIGHTS), source.config)
+
+
 BUILDERS: dict[str, Callable[[Checkpoint], onnx.ModelProto]] = {
-    "bert": lambda source: bert.build(convert.to_onnx(source), source.config),
-    "modernbert": lambda source: modernbert.build(Parameters(source.folder / checkpoint.WEIGHTS), source.config),
+    "bert": _bert,
+    "roberta": _bert,
+    "xlm-roberta": _bert,
+    "modernbert": _modernbert,
 }
 # Every other text calibrates; the gate judges by the rest, which quantisation has not seen.
 _CALIBRATION, _UNSEEN = slice(0, None, 2), slice(1, None, 2)
@@ -40,6 +51,7 @@ class Options:
         recipe: One of `quantize.RECIPES`.
         template: A template's name or file; None to recognise it.
         texts: Conversations to calibrate on and compare with; None for demur's own.
+        vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
     """
@@ -49,6 +61,7 @@ class Options:
     recipe: str = "int8-row"
     template: str | None = None
     texts: Path | None = None
+    vocabulary: Path | None = None
     name: str | None = None
     repository: str | None = None
     revision: str | None = None
@@ -74,6 +87,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     source = checkpoint.read(options.source)
     template = templates.resolve(options.template, source.tokenizer)
     conversations = corpus.read(options.texts)
+    pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
     with bundle.folder(options.out) as folder:
         say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
         tuned = BUILDERS[source.architecture](source)
@@ -84,9 +98,20 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         say(f"PyTorch on {len(ids)} texts")
         reference = torch_logits(source, ids)
         parity.gate(parity.compare(logits(tuned, ids), reference, source.refusal), "fp32")
+        tokenizer = source.tokenizer
+        if options.vocabulary and pruned_for:
+            pruned = vocabulary.prune(tokenizer, _used(folder, pruned_for))
+            say(f"vocabulary of {len(pruned.kept)} entries in the place of {pruned.before}")
+            tokenizer = folder / bundle.TOKENIZER
+            tokenizer.write_text(pruned.text, encoding="utf-8")
+            tuned = vocabulary.select_rows(tuned, pruned)
+            manifest["files"] = bundle.write_model(folder, tuned, tokenizer)
+            bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
+            whole, ids = ids, _ids(folder, conversations)
+            manifest["exported"]["vocabulary"] = pruned.record(options.vocabulary, len(pruned_for), whole, ids)
         say(f"recipe {options.recipe}")
         made = quantize.RECIPES[options.recipe](tuned, ids[_CALIBRATION])
-        manifest["files"] = bundle.write_model(folder, made.model, source.tokenizer)
+        manifest["files"] = bundle.write_model(folder, made.model, tokenizer)
         manifest["exported"] |= {
             "products in int8": made.products,
             "inputs smoothed": made.smoothed,
@@ -96,7 +121,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         manifest["parity"] = found.record()
         bundle.write_manifest(folder, manifest)
         (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
-        parity.gate(found, options.recipe)
+        parity.gate(found, options.recipe, pruned=options.vocabulary is not None)
     return found
 
 
@@ -126,9 +151,20 @@ def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) ->
 
 def _ids(folder: Path, conversations: list[Conversation]) -> list[NDArray[np.int64]]:
     """Token ids `[1, n]` of every conversation, made by the runtime itself."""
-    read = demur_bundle.read(folder)
-    reader = Reader(read, Tokenizer(read.tokenizer.path))
+    _, reader, _ = _reader(folder)
     return [np.array([reader.read(conversation).ids], np.int64) for conversation in conversations]
+
+
+def _used(folder: Path, conversations: list[Conversation]) -> set[int]:
+    """Ids of the entries that conversations use."""
+    read, reader, tokenizer = _reader(folder)
+    return vocabulary.used(reader, tokenizer, read.template, conversations)
+
+
+def _reader(folder: Path) -> tuple[demur_bundle.Bundle, Reader, Tokenizer]:
+    read = demur_bundle.read(folder)
+    tokenizer = Tokenizer(read.tokenizer.path)
+    return read, Reader(read, tokenizer), tokenizer
 
 
 def _compare(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from demur.errors import CheckpointError
 from demur_export.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
         )
     model.eval()
     with torch.inference_mode():
-        return np.concatenate([model(input_ids=torch.from_numpy(ids)).logits.numpy() for ids in texts])
+        return np.concatenate([_logits(model, torch.from_numpy(ids)) for ids in texts])
 
 
 def _overrides(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -46,3 +46,10 @@ def _overrides(checkpoint: Checkpoint) -> dict[str, Any]:
         return {}
     # subtle: transformers compiles parts of ModernBERT wherever Triton is installed, on a CPU too.
     return {"reference_compile": False} | Settings.of(checkpoint.config).spelt_for_transformers_4()
+
+
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> NDArray[np.float32]:
+    # subtle: without a mask transformers takes a text for padded if it begins or ends with the configuration's padding
+    # id, which in e5 is the tokenizer's <s>, and warns.
+    found: NDArray[np.float32] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.numpy()
+    return found

@@ -1,27 +1,51 @@
-"""BERT sequence classifiers as the graph that demur runs.
+"""BERT and RoBERTa sequence classifiers as the graph that demur runs.
 
 One input, `token_ids` `[batch, n]`, every row of n real tokens: no mask, no token types, no positions. The
 classifier reads the first token only, so the last layer computes queries and everything behind them for that token
-alone; the result is the same.
+alone; the result is the same. BERT and RoBERTa compute the same but for the row at which positions begin, and their
+weights have other names.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 
 from demur._session import INPUT, OUTPUT
 from demur.errors import CheckpointError
+from demur_export.checkpoint import first_position
 from demur_export.graph.builder import WORDS, Builder
 from demur_export.graph.weights import Array, Linear, Weights
 
 
+class _Modules(NamedTuple):
+    """What the modules of a model are called in transformers."""
+
+    encoder: str  # embeddings and layers
+    pooler: str  # the dense layer before the tanh, on the first token
+    classifier: str
+
+
+_ROBERTA = _Modules("roberta", "classifier.dense", "classifier.out_proj")
+_MODULES = {"bert": _Modules("bert", "bert.pooler.dense", "classifier"), "roberta": _ROBERTA, "xlm-roberta": _ROBERTA}
+
+# The one value of each key that this graph computes; transformers takes the same for a key that is left out.
+_EXPECTED: dict[str, Any] = {
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "problem_type": "single_label_classification",
+    "is_decoder": False,
+    "pruned_heads": {},
+}
+_NUMBERS = ("num_hidden_layers", "num_attention_heads", "hidden_size", "layer_norm_eps")
+
+
 def build(exported: onnx.ModelProto, config: dict[str, Any]) -> onnx.ModelProto:
-    """Return the fp32 graph that demur runs, from a BERT classifier as optimum exports it.
+    """Return the fp32 graph that demur runs, from a BERT or RoBERTa classifier as optimum exports it.
 
     Args:
         exported: The exported graph; its weights are read, its nodes are not.
-        config: The checkpoint's `config.json`.
+        config: The checkpoint's `config.json`; `model_type` is `bert`, `roberta` or `xlm-roberta`.
 
     Raises:
         CheckpointError: The graph or the configuration has something that this one would leave out.
@@ -37,31 +61,40 @@ def build(exported: onnx.ModelProto, config: dict[str, Any]) -> onnx.ModelProto:
     left = weights.unread()
     if left:
         raise CheckpointError(f"the exported graph has weights that BERT has not: {', '.join(left[:5])}")
-    return graph.builder.model(len(config["id2label"]), config["max_position_embeddings"])
+    return graph.builder.model(len(config["id2label"]), graph.positions)
 
 
 def _check(config: dict[str, Any]) -> None:
-    for key, expected in (
-        ("hidden_act", "gelu"),
-        ("position_embedding_type", "absolute"),
-        ("problem_type", "single_label_classification"),
-    ):
+    for key, expected in _EXPECTED.items():
         found = config.get(key)
         if found not in (None, expected):
             raise CheckpointError(f"config.json: {key} is {found!r}; demur's BERT graph knows {expected!r}")
+    for key in _NUMBERS:
+        found = config.get(key)
+        if isinstance(found, bool) or not isinstance(found, int | float) or not found > 0:
+            raise CheckpointError(f"config.json: {key} is {found!r}; expected a number above 0")
+    if config["hidden_size"] % config["num_attention_heads"]:
+        raise CheckpointError(
+            f"config.json: hidden_size is {config['hidden_size']}, expected a multiple of num_attention_heads, "
+            f"which is {config['num_attention_heads']}"
+        )
 
 
 class _Bert:
     def __init__(self, weights: Weights, config: dict[str, Any]) -> None:
         self.builder, self._weights = Builder(), weights
+        self._modules = _MODULES[config["model_type"]]
+        self._first = first_position(config)
         self._heads = config["num_attention_heads"]
         self._eps = config["layer_norm_eps"]
+        self.positions = 0
 
     def embeddings(self) -> str:
         """Word, position and type embeddings; every token is of type 0, so its row is added to the positions."""
-        b, name = self.builder, "bert.embeddings."
+        b, name = self.builder, f"{self._modules.encoder}.embeddings."
         types = self._weights.parameter(name + "token_type_embeddings.weight")
-        positions = self._weights.parameter(name + "position_embeddings.weight") + types[0]
+        positions = self._weights.parameter(name + "position_embeddings.weight")[self._first :] + types[0]
+        self.positions = len(positions)
         words = b.constant(WORDS, self._weights.parameter(name + "word_embeddings.weight"))
         words = b.add("Gather", "embeddings.gathered", [words, INPUT])
         length = b.add("Slice", "length", [b.add("Shape", "shape", [INPUT]), b.integers(1), b.integers(2)])
@@ -71,7 +104,7 @@ class _Bert:
 
     def layer(self, states: str, i: int, first_token_only: bool) -> str:
         """One post-norm layer: states `[batch, n, hidden]` in and out, or `[batch, 1, hidden]` out."""
-        module, name = f"bert.encoder.layer.{i}.", f"layer.{i}."
+        module, name = f"{self._modules.encoder}.encoder.layer.{i}.", f"layer.{i}."
         b = self.builder
         own = states
         if first_token_only:
@@ -94,8 +127,9 @@ class _Bert:
     def head(self, first: str) -> None:
         """Pooler and classifier on the first token, `[batch, 1, hidden]` to `[batch, labels]`."""
         b = self.builder
-        pooled = b.add("Tanh", "pooled", [self._linear(first, "pooler", self._weights.linear("bert.pooler.dense"))])
-        classifier = self._weights.linear("classifier")
+        dense = self._linear(first, "pooler", self._weights.linear(self._modules.pooler))
+        pooled = b.add("Tanh", "pooled", [dense])
+        classifier = self._weights.linear(self._modules.classifier)
         # subtle: a small matrix product takes another path for one row than for many and rounds differently;
         # products summed along a row do not, so a text's logits are the same in any batch.
         table = self._constant("classifier.weight", np.ascontiguousarray(classifier.weight.T))
