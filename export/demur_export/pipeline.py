@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 import demur
 from demur import _bundle as demur_bundle
+from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._tokenizer import Tokenizer
-from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates
+from demur_export import bundle, card, catalogue, checkpoint, convert, corpus, parity, quantize, templates
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert
 from demur_export.reference import torch_logits
@@ -37,6 +38,7 @@ class Options:
         texts: Conversations to calibrate on and compare with; None for demur's own.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
+        entry: What the catalogue says of the checkpoint, if it was asked for by its name there.
     """
 
     source: Path
@@ -51,6 +53,7 @@ class Options:
     languages: tuple[str, ...] = ()
     model_version: str = "1"
     notes: str = ""
+    entry: Entry | None = None
 
 
 def export(options: Options, say: Callable[[str], None] = lambda _: None) -> parity.Parity:
@@ -67,6 +70,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         ExportError: The checkpoint can't become a bundle, or the bundle falls short; `out` is as it was then.
     """
     source = checkpoint.read(options.source)
+    if options.entry is not None:
+        catalogue.check(options.entry, source)
     template = templates.resolve(options.template, source.tokenizer)
     conversations = corpus.read(options.texts)
     with bundle.folder(options.out) as folder:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
 from demur.errors import CheckpointError
+from demur_export import transformers_4
 from demur_export.checkpoint import Checkpoint
 
 
@@ -18,13 +19,14 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
         CheckpointError: transformers can't load the checkpoint.
     """
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            torch_dtype=torch.float32,
-            output_loading_info=True,
-        )
+        with transformers_4.folder(checkpoint.folder, checkpoint.config) as folder:
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                torch_dtype=torch.float32,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.folder}: transformers can't load this checkpoint ({error})") from error
     if report["missing_keys"]:
