@@ -114,10 +114,10 @@ class _Remote:
         if self.offline:
             raise self._unreachable(checkpoint.WEIGHTS)
         try:
-            files = huggingface_hub.list_repo_files(self.repository, revision=self.revision)
+            listed = huggingface_hub.model_info(self.repository, revision=self.revision)
         except (OSError, ValueError) as error:
             self._explain("its list of files", error)
-        pickles = sorted(name for name in files if name.endswith(_PICKLES))
+        pickles = sorted(file.rfilename for file in listed.siblings or () if file.rfilename.endswith(_PICKLES))
         held = f"only {', '.join(pickles)}, which can run code when it is read" if pickles else "no weights"
         raise CheckpointError(
             f"{self._where}: there is no {checkpoint.WEIGHTS}; the repository holds {held}. No weight was "
