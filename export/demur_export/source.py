@@ -37,7 +37,7 @@ def find(asked: str) -> Source:
         CheckpointError: It is none of them.
     """
     catalogue = _catalogue.entries()
-    if Path(asked).is_dir():
+    if asked and Path(asked).is_dir():
         if asked in catalogue and (Path(asked) / MANIFEST).is_file():
             raise CheckpointError(
                 f"{asked}: the folder of this name is a bundle, no checkpoint; for the catalogue's {asked} "

@@ -6,6 +6,7 @@ transformers 5 says `dtype` for `torch_dtype`, `rope_parameters` by kind of laye
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -61,7 +62,7 @@ def _rotary(path: Path, config: dict[str, Any]) -> None:
             )
         if theta is None:
             continue
-        if isinstance(theta, bool) or not isinstance(theta, int | float) or theta <= 0:
+        if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
             raise CheckpointError(f"{path}: rope_parameters.{kind}.rope_theta is {theta!r}, expected a positive number")
         if config.setdefault(key, theta) != theta:
             raise CheckpointError(
@@ -74,15 +75,20 @@ def _layers(path: Path, config: dict[str, Any]) -> None:
     types = config.pop("layer_types", None)
     if types is None:
         return
-    whole = [i for i, kind in enumerate(types) if kind == "full_attention"]
-    interval = whole[1] if len(whole) > 1 else len(types)
-    regular = ["sliding_attention" if i % interval else "full_attention" for i in range(len(types))]
-    if types != regular or len(types) != config.get("num_hidden_layers", len(types)):
+    count = config.get("num_hidden_layers")
+    whole = [i for i, kind in enumerate(types) if kind == "full_attention"] if isinstance(types, list) else []
+    interval = whole[1] if len(whole) > 1 else count
+    if not isinstance(interval, int) or types != _regular(interval, count):
         raise CheckpointError(
-            f"{path}: layer_types is {types!r}; expected one for each of {config.get('num_hidden_layers')} layers, "
-            "full_attention at the first and at regular intervals, sliding_attention between"
+            f"{path}: layer_types is {types!r}; expected one for each of {count} layers, full_attention at the first "
+            "and at regular intervals, sliding_attention between"
         )
     config[_INTERVAL] = interval
+
+
+def _regular(interval: int, count: object) -> list[str]:
+    layers = range(count) if isinstance(count, int) else ()
+    return ["sliding_attention" if i % interval else "full_attention" for i in layers]
 
 
 @contextmanager
