@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -301,6 +302,13 @@ def test_offline_the_cache_serves_and_nothing_is_asked(hub: Hub, client: Client,
     hub.requests.clear()
     assert client.fetch(**how) == client.fetch(revision=commit, **how) == folder
     assert hub.requests == []
+
+
+def test_a_cache_that_another_program_filled_serves_offline(hub: Hub, client: Client) -> None:
+    hub.publish(NAME, FILES)
+    folder = client.fetch()
+    shutil.rmtree(folder.parents[1] / ".no_exist")  # where the client notes what a commit has not; not all do
+    assert client.fetch(offline=True) == folder
 
 
 @pytest.mark.parametrize("how", [{"offline": True}, {"HF_HUB_OFFLINE": "1"}])

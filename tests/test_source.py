@@ -76,11 +76,15 @@ JSON = st.recursive(
 )
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("index")
+
+
 @given(table=JSON | st.dictionaries(st.text(), st.text() | st.from_regex(r"[./\\w-]+\.safetensors", fullmatch=True)))
-def test_names_of_an_index_stay_beside_it(tmp_path_factory: pytest.TempPathFactory, table: object) -> None:
+def test_names_of_an_index_stay_beside_it(folder: Path, table: object) -> None:
     from demur_export import checkpoint
 
-    folder = tmp_path_factory.mktemp("index")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
     try:
         names = checkpoint.shards(folder)

@@ -108,12 +108,14 @@ JSON = st.recursive(
 
 @given(rope=JSON, types=JSON | st.lists(st.sampled_from([GLOBAL, LOCAL]), max_size=7), theta=JSON, count=JSON)
 def test_whatever_a_config_holds_is_read_or_refused(rope: object, types: object, theta: object, count: object) -> None:
-    stated = {"rope_parameters": rope, "layer_types": types, "num_hidden_layers": count, "local_rope_theta": theta}
-    try:
-        found = transformers_4.configuration(PATH, {"model_type": "modernbert"} | stated)
-    except CheckpointError:
-        return
-    assert not {"rope_parameters", "layer_types"} & set(found)
+    rotary, layers = {"rope_parameters": rope}, {"layer_types": types, "num_hidden_layers": count}
+    for stated in (rotary, rotary | {"local_rope_theta": theta}, layers):
+        try:
+            found = transformers_4.configuration(PATH, {"model_type": "modernbert"} | stated)
+        except CheckpointError:
+            continue
+        assert not {"rope_parameters", "layer_types"} & set(found)
+        assert isinstance(found.get("global_attn_every_n_layers", 1), int)
 
 
 def test_the_dtype_has_its_former_name_and_no_pad_id_is_the_default() -> None:
