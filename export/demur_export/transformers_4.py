@@ -76,19 +76,16 @@ def _layers(path: Path, config: dict[str, Any]) -> None:
     if types is None:
         return
     count = config.get("num_hidden_layers")
-    whole = [i for i, kind in enumerate(types) if kind == "full_attention"] if isinstance(types, list) else []
-    interval = whole[1] if len(whole) > 1 else count
-    if not isinstance(interval, int) or types != _regular(interval, count):
+    # subtle: the lengths come first, as a count from outside may be far more than a list can hold.
+    complete = isinstance(types, list) and len(types) > 0 and len(types) == count
+    whole = [i for i, kind in enumerate(types) if kind == "full_attention"] if complete else []
+    interval = whole[1] if len(whole) > 1 else len(types) if complete else 1
+    if not complete or types != ["sliding_attention" if i % interval else "full_attention" for i in range(len(types))]:
         raise CheckpointError(
             f"{path}: layer_types is {types!r}; expected one for each of {count} layers, full_attention at the first "
             "and at regular intervals, sliding_attention between"
         )
     config[_INTERVAL] = interval
-
-
-def _regular(interval: int, count: object) -> list[str]:
-    layers = range(count) if isinstance(count, int) else ()
-    return ["sliding_attention" if i % interval else "full_attention" for i in layers]
 
 
 @contextmanager
