@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,17 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty folder for bundles made here: what the user has made is no matter of the tests, nor of what they run."""
+    before = os.environ.get("DEMUR_HOME")
+    os.environ["DEMUR_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    del os.environ["DEMUR_HOME"]
+    if before is not None:
+        os.environ["DEMUR_HOME"] = before
 
 
 @pytest.fixture(scope="session")

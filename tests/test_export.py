@@ -140,7 +140,7 @@ def test_bad_texts_are_named_by_line(source: Path, tmp_path: Path, content: str,
 
 def test_a_checkpoint_without_role_tags_needs_a_template(tmp_path: Path) -> None:
     source = _checkpoints.bert(tmp_path / "source", tags=False)
-    with pytest.raises(CheckpointError, match=r"no role tags.*--template agentlans\|response-only\|FILE"):
+    with pytest.raises(CheckpointError, match=r"no role tags.*--template agentlans\|minos\|response-only\|FILE"):
         export(Options(source, tmp_path / "out"))
 
 
@@ -231,8 +231,9 @@ def test_the_refusal_is_recognised_by_its_label(tmp_path: Path, found: list[str]
 def test_errors_reach_the_terminal_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == (
-        f"demur-export: {tmp_path / 'nowhere'}: no such folder; "
-        "give a checkpoint as transformers' save_pretrained writes it\n"
+        f"demur-export: {tmp_path / 'nowhere'}: no such folder, no model of the catalogue "
+        "(arctic-xs, distilroberta, e5-small, minos), and no Hub id (owner/name); "
+        "give one of them, a folder being a checkpoint as transformers' save_pretrained writes it\n"
     )
 
 

@@ -42,7 +42,8 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
         names = archive.namelist()
     roots = {name.split("/")[0] for name in names}
     assert {root for root in roots if not root.endswith(".dist-info")} == {"demur", "demur_export", "demur_models"}
-    assert {"demur/py.typed", "demur_export/corpus.jsonl", "demur_models/demur-mini/tokenizer.json"} <= set(names)
+    data = {"demur_export/corpus.jsonl", "demur_models/demur-mini/tokenizer.json", "demur_models/catalogue/minos.json"}
+    assert {"demur/py.typed", *data} <= set(names)
     assert not [name for name in names if "__pycache__" in name]
 
 

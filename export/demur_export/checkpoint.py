@@ -1,6 +1,7 @@
 """A checkpoint as published: its folder, checked before anything heavy is loaded."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from safetensors import safe_open
 
 from demur._manifest import LEAST_TOKENS
 from demur.errors import CheckpointError
+from demur_export import transformers_4
 
 ARCHITECTURES = {
     "bert": "BertForSequenceClassification",
@@ -19,6 +21,8 @@ ARCHITECTURES = {
 # Architectures whose positions begin behind the padding id (`create_position_ids_from_input_ids` in transformers).
 _BEHIND_PADDING = ("roberta", "xlm-roberta")
 WEIGHTS = "model.safetensors"
+INDEX = f"{WEIGHTS}.index.json"
+_SHARD = re.compile(r"[\w.-]+\.safetensors")
 # `model_max_length` of a tokenizer that knows none is a huge number.
 _NO_LIMIT = 10**6
 _REFUSAL = ("refus", "reject", "declin")
@@ -31,7 +35,7 @@ class Checkpoint:
 
     Attributes:
         folder: Where it lies.
-        config: `config.json`.
+        config: `config.json`, in the terms of transformers 4.
         architecture: transformers' `model_type`.
         labels: Names by output.
         refusal: Which output is the refusal.
@@ -65,6 +69,32 @@ def read(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder; give a checkpoint as transformers' save_pretrained writes it")
+    admit(folder)
+    config = transformers_4.configuration(folder / "config.json", _json(folder / "config.json"))
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'}: no such file; save the fast tokenizer beside the weights "
+            "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
+        )
+    labels = _labels(folder, config)
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        architecture=config["model_type"],
+        labels=labels,
+        refusal=_refusal(folder, labels),
+        max_tokens=_max_tokens(folder, config),
+        parameters=_count(folder),
+        operating_points=_operating_points(folder, config),
+    )
+
+
+def admit(folder: Path) -> None:
+    """Look at a checkpoint's `config.json` alone.
+
+    Raises:
+        CheckpointError: It is missing or unusable, or of no architecture that demur exports.
+    """
     config = _json(folder / "config.json")
     architecture = config.get("model_type")
     if architecture not in ARCHITECTURES:
@@ -77,22 +107,6 @@ def read(folder: Path) -> Checkpoint:
             f"{folder / 'config.json'}: architectures is {named}, expected {ARCHITECTURES[architecture]}; "
             "this checkpoint is no sequence classifier"
         )
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(
-            f"{folder / 'tokenizer.json'}: no such file; save the fast tokenizer beside the weights "
-            "(AutoTokenizer.from_pretrained(...).save_pretrained(...))"
-        )
-    labels = _labels(folder, config)
-    return Checkpoint(
-        folder=folder,
-        config=config,
-        architecture=architecture,
-        labels=labels,
-        refusal=_refusal(folder, labels),
-        max_tokens=_max_tokens(folder, config),
-        parameters=_count(folder),
-        operating_points=_operating_points(folder, config),
-    )
 
 
 def first_position(config: dict[str, Any]) -> int:
@@ -179,17 +193,44 @@ def _operating_points(folder: Path, config: dict[str, Any]) -> dict[str, float]:
     return {"balanced": 0.5, **points}
 
 
-def _count(folder: Path) -> int:
-    path = folder / WEIGHTS
+def weights(folder: Path) -> list[Path]:
+    """Return the paths of a checkpoint's weight files; see `shards`."""
+    return [folder / name for name in shards(folder)]
+
+
+def shards(folder: Path) -> list[str]:
+    """Return the names of a checkpoint's weight files, `model.safetensors` or what the index beside it lists.
+
+    Raises:
+        CheckpointError: There are none, or the index is unusable.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    path = folder / INDEX
     if not path.is_file():
         pickles = sorted(p.name for p in [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")])
         held = f"only {', '.join(pickles)}, which can run code when it is read" if pickles else "no weights"
-        raise CheckpointError(f"{path}: no such file; the folder holds {held}; save with safe_serialization=True")
-    try:
-        with safe_open(path, framework="np") as weights:
-            shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
-    except Exception as error:  # safetensors' own exception type is not exported in every version
-        raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
+        raise CheckpointError(
+            f"{folder / WEIGHTS}: no such file; the folder holds {held}; save with safe_serialization=True"
+        )
+    table = _json(path).get("weight_map")
+    names = list(table.values()) if isinstance(table, dict) else []
+    # subtle: the index comes from outside, so a name in it must not lead out of the folder.
+    if not names or not all(isinstance(name, str) and _SHARD.fullmatch(name) for name in names):
+        raise CheckpointError(f"{path}: weight_map is no table of weights and .safetensors files beside it")
+    return sorted(set(names))
+
+
+def _count(folder: Path) -> int:
+    shapes = []
+    for path in weights(folder):
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file, but {INDEX} names it; copy the checkpoint again")
+        try:
+            with safe_open(path, framework="np") as file:
+                shapes += [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        except Exception as error:  # safetensors' own exception type is not exported in every version
+            raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
     total = 0
     for shape in shapes:
         size = 1

@@ -4,17 +4,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from demur import _catalogue, _home
 from demur.errors import DemurError, MissingExtraError
 
-_PIP = "pip install 'demur[export]'"
+if TYPE_CHECKING:
+    from demur_export.pipeline import Options
+    from demur_export.source import Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `demur-export` and return its exit status: 0 done, 1 the checkpoint or bundle is at fault, 2 usage."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     try:
-        return _export(options)
+        return _export(parser, options)
     except MissingExtraError as error:
         print(f"demur-export: {error}", file=sys.stderr)
         return 2
@@ -27,13 +32,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demur-export", description="Turn a PyTorch refusal classifier into a bundle that demur runs."
     )
-    parser.add_argument("source", type=Path, help="folder of the checkpoint, as save_pretrained writes it")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the bundle")
+    parser.add_argument(
+        "source",
+        metavar="NAME|HUB_ID|FOLDER",
+        help=f"a model of the catalogue ({', '.join(_catalogue.entries())}), a repository of the Hugging Face Hub, "
+        "or a folder as save_pretrained writes it; a folder of that name is taken first",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"folder for the bundle (default for the catalogue's: NAME in ${_home.VARIABLE}, where demur.load(NAME) "
+        "finds it)",
+    )
     parser.add_argument(
         "--recipe", choices=["int8-row", "int8", "fp32"], default="int8-row", help="quantisation (default: %(default)s)"
     )
     parser.add_argument(
-        "--template", help="agentlans, response-only or a JSON file (default: recognised by the tokenizer's role tags)"
+        "--template",
+        help="agentlans, minos, response-only or a JSON file (default: the catalogue's, or recognised by the "
+        "tokenizer's role tags)",
     )
     parser.add_argument("--texts", type=Path, help="JSONL to calibrate on and compare with (default: demur's own)")
     parser.add_argument(
@@ -42,44 +59,77 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="JSONL of conversations; entries of the vocabulary that they don't use are left out, but for characters",
     )
-    parser.add_argument("--name", help="the bundle's name (default: that of the --out folder)")
+    parser.add_argument(
+        "--revision", help="commit, tag or branch to download (default: the catalogue's, or main); of a folder, to note"
+    )
+    parser.add_argument("--offline", action="store_true", help="download nothing, as with HF_HUB_OFFLINE=1")
+    parser.add_argument("--name", help="the bundle's name (default: the catalogue's, or that of the --out folder)")
     parser.add_argument("--model-version", default="1", help="the bundle's version (default: %(default)s)")
-    parser.add_argument("--repository", help="where the checkpoint was published")
-    parser.add_argument("--revision", help="commit of the checkpoint's repository")
-    parser.add_argument("--licence", default="unknown", help="SPDX name of the weights' licence")
-    parser.add_argument("--languages", default="", help="codes of the languages it was trained on, by commas")
+    parser.add_argument("--repository", help="where the checkpoint in a folder was published, to note")
+    parser.add_argument("--licence", help="SPDX name of the weights' licence (default: the catalogue's, or unknown)")
+    parser.add_argument("--languages", help="codes of the languages it was trained on, by commas")
     parser.add_argument("--notes", type=Path, help="Markdown about the model, for the card")
     return parser
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     try:
-        from demur_export.pipeline import Options, export
+        from demur_export import source
+        from demur_export.pipeline import export
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{error.name} is not installed; {_PIP}") from error
-    found = export(
-        Options(
-            source=options.source,
-            out=options.out,
-            recipe=options.recipe,
-            template=options.template,
-            texts=options.texts,
-            vocabulary=options.vocabulary,
-            name=options.name,
-            repository=options.repository,
-            revision=options.revision,
-            licence=options.licence,
-            languages=tuple(code.strip() for code in options.languages.split(",") if code.strip()),
-            model_version=options.model_version,
-            notes=options.notes.read_text(encoding="utf-8") if options.notes else "",
-        ),
-        say=lambda line: print(line, file=sys.stderr),
-    )
+        raise MissingExtraError(f"{error.name} is not installed; {_catalogue.PIP}") from error
+    found = source.find(asked.source)
+    out = asked.out or _home_of(parser, found)
+    if asked.repository and found.folder is None:
+        parser.error("--repository is for a folder; what is downloaded is noted by itself")
+    options = _options(asked, found, out)
+    parity = export(options, say=lambda line: print(line, file=sys.stderr))
     print(
-        f"{options.out}: {found.label_flips} label flips on {found.texts} texts, "
-        f"max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
+        f"{out}: {parity.label_flips} label flips on {parity.texts} texts, "
+        f"max |dp| {parity.max_dp:.4f}, mean |dp| {parity.mean_dp:.5f}"
     )
     return 0
+
+
+def _home_of(parser: argparse.ArgumentParser, found: "Source") -> Path:
+    """Where a model of the catalogue goes by itself; all others need `--out`."""
+    if found.entry is None:
+        parser.error("--out FOLDER is missing; only models of the catalogue have a folder of their own")
+    home = _home.folder()
+    if home is None:
+        parser.error(f"this user has no home folder; set {_home.VARIABLE}, or give --out FOLDER")
+    return home / found.entry.name
+
+
+def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options":
+    """Fetch the checkpoint if need be, and put together what is asked for and what the catalogue says."""
+    from demur_export import source
+    from demur_export.pipeline import Options
+
+    entry = found.entry
+    if found.folder is None:
+        print(f"fetching {found.repository}", file=sys.stderr)
+        folder, revision = source.fetch(found, asked.revision, offline=asked.offline)
+        repository = found.repository
+    else:
+        folder, revision, repository = found.folder, asked.revision, asked.repository
+    languages = (code.strip() for code in (asked.languages or "").split(","))
+    return Options(
+        source=folder,
+        out=out,
+        recipe=asked.recipe,
+        template=asked.template or (entry.template if entry else None),
+        texts=asked.texts,
+        vocabulary=asked.vocabulary,
+        name=asked.name or (entry.name if entry else None),
+        repository=repository,
+        revision=revision,
+        licence=asked.licence or (entry.licence if entry else "unknown"),
+        languages=tuple(code for code in languages if code) or (entry.languages if entry else ()),
+        model_version=asked.model_version,
+        notes=asked.notes.read_text(encoding="utf-8") if asked.notes else "",
+        entry=entry,
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 from optimum.exporters.onnx import main_export
 
+from demur_export import transformers_4
 from demur_export.checkpoint import Checkpoint
 
 _OPSET = 17
@@ -18,9 +19,13 @@ _OPSET = 17
 
 def to_onnx(checkpoint: Checkpoint) -> onnx.ModelProto:
     """Return the checkpoint as optimum exports it: fp32, with mask and token types, not yet demur's graph."""
-    with tempfile.TemporaryDirectory(prefix="demur-export-") as folder, _quiet():
+    with (
+        transformers_4.folder(checkpoint.folder, checkpoint.config) as source,
+        tempfile.TemporaryDirectory(prefix="demur-export-") as folder,
+        _quiet(),
+    ):
         main_export(
-            str(checkpoint.folder),
+            str(source),
             output=folder,
             task="text-classification",
             opset=_OPSET,

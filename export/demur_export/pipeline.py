@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 import demur
 from demur import _bundle as demur_bundle
+from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._tokenizer import Tokenizer
-from demur_export import bundle, card, checkpoint, convert, corpus, parity, quantize, templates, vocabulary
+from demur_export import bundle, card, catalogue, checkpoint, convert, corpus, parity, quantize, templates, vocabulary
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert, modernbert
 from demur_export.graph.parameters import Parameters
@@ -28,7 +29,7 @@ def _bert(source: Checkpoint) -> onnx.ModelProto:
 
 
 def _modernbert(source: Checkpoint) -> onnx.ModelProto:
-    return modernbert.build(Parameters(source.folder / checkpoint.WEIGHTS), source.config)
+    return modernbert.build(Parameters(checkpoint.weights(source.folder)), source.config)
 
 
 BUILDERS: dict[str, Callable[[Checkpoint], onnx.ModelProto]] = {
@@ -54,6 +55,7 @@ class Options:
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
+        entry: What the catalogue says of the checkpoint, if it was asked for by its name there.
     """
 
     source: Path
@@ -69,6 +71,7 @@ class Options:
     languages: tuple[str, ...] = ()
     model_version: str = "1"
     notes: str = ""
+    entry: Entry | None = None
 
 
 def export(options: Options, say: Callable[[str], None] = lambda _: None) -> parity.Parity:
@@ -85,6 +88,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         ExportError: The checkpoint can't become a bundle, or the bundle falls short; `out` is as it was then.
     """
     source = checkpoint.read(options.source)
+    if options.entry is not None:
+        catalogue.check(options.entry, source)
     template = templates.resolve(options.template, source.tokenizer)
     conversations = corpus.read(options.texts)
     pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from demur.errors import CheckpointError
+from demur_export import transformers_4
 from demur_export.checkpoint import Checkpoint
-from demur_export.graph.modernbert_config import Settings
 
 
 def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -20,14 +20,15 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
         CheckpointError: transformers can't load the checkpoint.
     """
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            torch_dtype=torch.float32,
-            output_loading_info=True,
-            **_overrides(checkpoint),
-        )
+        with transformers_4.folder(checkpoint.folder, checkpoint.config) as folder:
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                torch_dtype=torch.float32,
+                output_loading_info=True,
+                **_overrides(checkpoint),
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.folder}: transformers can't load this checkpoint ({error})") from error
     if report["missing_keys"]:
@@ -41,11 +42,8 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
 
 
 def _overrides(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Settings that transformers would take otherwise than the checkpoint means them."""
-    if checkpoint.architecture != "modernbert":
-        return {}
     # subtle: transformers compiles parts of ModernBERT wherever Triton is installed, on a CPU too.
-    return {"reference_compile": False} | Settings.of(checkpoint.config).spelt_for_transformers_4()
+    return {"reference_compile": False} if checkpoint.architecture == "modernbert" else {}
 
 
 def _logits(model: PreTrainedModel, ids: torch.Tensor) -> NDArray[np.float32]:

@@ -8,12 +8,18 @@ from demur._manifest import ROLES
 from demur.errors import CheckpointError
 
 # Sources: the model cards of agentlans/snowflake-arctic-embed-xs-refusal-classifier and of
-# ProtectAI/distilroberta-base-rejection-v1.
+# ProtectAI/distilroberta-base-rejection-v1, and the example code of NousResearch/Minos-v1, which has no system turn and
+# nothing for what is left out.
 TEMPLATES: dict[str, dict[str, Any]] = {
     "agentlans": {
         "roles": {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"},
         "separator": "",
         "ellipsis": "<|...|>",
+    },
+    "minos": {
+        "roles": {"user": "<|user|>\n", "assistant": "<|assistant|>\n"},
+        "separator": "\n",
+        "ellipsis": " ... ",
     },
     "response-only": {"roles": {"assistant": ""}, "separator": "", "ellipsis": " ... "},
 }

@@ -3,9 +3,9 @@
 python models/training/suspects.py --data DATA/train.jsonl.gz --checkpoint CHECKPOINT
 
 A linear model of character n-grams is trained on four fifths of the rows and judges the fifth, five times over
-(cross-validation, folds by prompt). What it doubts is judged by a checkpoint as well, which may have learnt from these
-very labels; a label that both give less than `DOUBT` is suspect. `suspects.json` gets their digests, never their texts,
-and training leaves them out.
+(cross-validation, folds by prompt). Where it would give the other label, a checkpoint judges too; it may have learnt
+from these very labels, so what it gives less than `DOUBT` even so is suspect. `suspects.json` gets their
+digests, never their texts, and training leaves them out.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     rows, _ = split(read(options.data))
     linear = cross_validated(rows)
-    doubted = [row for row, p in zip(rows, linear, strict=True) if p < DOUBT]
+    doubted = [row for row, p in zip(rows, linear, strict=True) if p < 0.5]
     print(f"{len(doubted)} of {len(rows)} labels doubted by the linear model", flush=True)
     suspects = [row for row, p in zip(doubted, judged(doubted, options.checkpoint), strict=True) if p < DOUBT]
     counts = Counter(f"{row.lang} {row.kind} {row.label}" for row in suspects)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import demur_models
-from demur import _manifest
+from demur import _catalogue, _home, _manifest
 from demur._manifest import MANIFEST
 from demur._template import Template
 from demur.errors import ChecksumError, MissingFileError, ModelNotFoundError, TruncatedFileError, UnsafePathError
@@ -91,8 +91,17 @@ class Bundle:
 
 
 def available() -> dict[str, Path]:
-    """Return the bundles that can be loaded by name, and their folders."""
-    return {path.parent.name: path.parent for path in sorted(demur_models.FOLDER.glob(f"*/{MANIFEST}"))}
+    """Return the bundles that can be loaded by name, and their folders.
+
+    Those that come with demur first, then those made on this machine; a name that both have is the former's.
+    """
+    found: dict[str, Path] = {}
+    for root in (demur_models.FOLDER, _home.folder()):
+        for manifest in sorted(root.glob(f"*/{MANIFEST}")) if root else ():
+            # subtle: a glob's star matches hidden folders too, and one that is being written is hidden.
+            if not manifest.parent.name.startswith("."):
+                found.setdefault(manifest.parent.name, manifest.parent)
+    return found
 
 
 def find(model: str | Path | None) -> Path:
@@ -108,11 +117,23 @@ def find(model: str | Path | None) -> Path:
         return named[model]
     folder = Path(model)
     if not folder.is_dir():
-        raise ModelNotFoundError(
-            f"{str(model)!r} is neither a bundle's folder nor a known name ({', '.join(named) or 'none installed'}); "
-            "make a bundle with demur-export SOURCE --out FOLDER"
-        )
+        raise ModelNotFoundError(_missing(str(model), named))
     return folder.absolute()
+
+
+def _missing(model: str, named: Mapping[str, Path]) -> str:
+    catalogue = _catalogue.entries()
+    if model in catalogue:
+        entry = catalogue[model]
+        return (
+            f"{model!r} has not been made on this machine (looked in {_home.folder()}); make it once: {entry.command} "
+            f"(needs {_catalogue.PIP}; downloads {entry.repository}, {entry.parameters / 1e6:.0f} M weights)"
+        )
+    return (
+        f"{model!r} is neither a bundle's folder nor a known name ({', '.join(named) or 'none installed'}; "
+        f"with demur-export NAME also {', '.join(name for name in catalogue if name not in named) or 'none'}); "
+        "make a bundle with demur-export SOURCE --out FOLDER"
+    )
 
 
 def read(folder: Path) -> Bundle:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import demur
-from demur import _bundle
+from demur import _bundle, _catalogue
 from demur._load import load
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--turns", choices=["last", "all"], default="last", help="which replies (default: %(default)s)")
     score.set_defaults(run=_score)
 
-    models = commands.add_parser("models", help="list the models that can be loaded by name")
+    models = commands.add_parser("models", help="list the models that can be loaded by name, or made to be")
     models.add_argument("--json", action="store_true", help="print one JSON list")
     models.set_defaults(run=_models)
 
@@ -190,29 +190,49 @@ def _is_file(stream: IO[bytes], name: str) -> bool:
 def _models(options: argparse.Namespace) -> int:
     rows = []
     status = 0
-    for folder in _bundle.available().values():
+    folders = _bundle.available()
+    for folder in folders.values():
         try:
             rows.append(_facts(_bundle.read(folder)))
         except BundleError as error:
             print(f"demur: {error}", file=sys.stderr)
             status = 1
+    rows += [_prospect(entry) for name, entry in _catalogue.entries().items() if name not in folders]
     if options.json:
         print(json.dumps(rows))
     for row in rows if not options.json else ():
-        facts = f"{row['max_tokens']} tokens, {row['precision']}, {row['megabytes']} MB, {row['licence']}"
-        print(f"{row['name']}  {facts}\n  from {row['source']}\n  languages: {' '.join(row['languages'])}")
+        made = f"{row['precision']}, {row['megabytes']} MB" if row["folder"] else f"to be made: {row['command']}"
+        print(f"{row['name']}  {row['max_tokens']} tokens, {made}, {row['licence']}\n  from {row['source']}")
+        print(f"  languages: {' '.join(row['languages']) or 'not stated'}")
     return status
 
 
 def _facts(bundle: _bundle.Bundle) -> dict[str, Any]:
     return {
-        "name": bundle.name,
+        "name": bundle.folder.name,
         "source": bundle.source["repository"],
         "languages": list(bundle.languages),
         "max_tokens": bundle.max_tokens,
         "precision": bundle.recipe,
         "megabytes": round(bundle.size / 1e6, 1),
         "licence": bundle.licence,
+        "folder": str(bundle.folder),
+        "command": None,
+    }
+
+
+def _prospect(entry: _catalogue.Entry) -> dict[str, Any]:
+    """A model of the catalogue that has no bundle here yet, in the same terms."""
+    return {
+        "name": entry.name,
+        "source": entry.repository,
+        "languages": list(entry.languages),
+        "max_tokens": entry.max_tokens,
+        "precision": None,
+        "megabytes": None,
+        "licence": entry.licence,
+        "folder": None,
+        "command": entry.command,
     }
 
 

@@ -1,4 +1,4 @@
-"""What a ModernBERT classifier's `config.json` says, in the spelling of transformers 4 or of transformers 5."""
+"""What a ModernBERT classifier's `config.json` says, in the terms of transformers 4 (`transformers_4`)."""
 
 from typing import Any, NamedTuple
 
@@ -69,26 +69,20 @@ class Settings(NamedTuple):
                 f"config.json: hidden_size is {width} and num_attention_heads {heads}; "
                 "a head needs a whole and even number of channels"
             )
+        everywhere = _number("global_rope_theta", config.get("global_rope_theta", _GLOBAL_THETA))
+        nearby = config.get("local_rope_theta", _LOCAL_THETA)
         return cls(
             layers=whole["num_hidden_layers"],
             heads=heads,
-            every=_every(config, whole["num_hidden_layers"], whole["global_attn_every_n_layers"]),
+            every=whole["global_attn_every_n_layers"],
             reach=whole["local_attention"] // 2,
-            global_theta=_theta(config, "full_attention", "global_rope_theta", _GLOBAL_THETA),
-            local_theta=_theta(config, "sliding_attention", "local_rope_theta", _LOCAL_THETA),
+            global_theta=everywhere,
+            local_theta=everywhere if nearby is None else _number("local_rope_theta", nearby),
             epsilon=_number("norm_eps", config.get("norm_eps", _EPSILON)),
             pooling=config.get("classifier_pooling") or "cls",
             labels=len(config["id2label"]),
             positions=whole["max_position_embeddings"],
         )
-
-    def spelt_for_transformers_4(self) -> dict[str, Any]:
-        """Return the keys that transformers 4 does not find in a checkpoint saved by transformers 5."""
-        return {
-            "global_attn_every_n_layers": self.every,
-            "global_rope_theta": self.global_theta,
-            "local_rope_theta": self.local_theta,
-        }
 
 
 def _whole(config: dict[str, Any], key: str) -> int:
@@ -102,29 +96,3 @@ def _number(key: str, found: object) -> float:
     if not isinstance(found, int | float) or not found > 0:
         raise CheckpointError(f"config.json: {key} is {found!r}, expected a number above 0")
     return float(found)
-
-
-def _every(config: dict[str, Any], layers: int, stated: int) -> int:
-    kinds = config.get("layer_types")
-    if kinds is None:
-        return stated
-    every = next((i for i, kind in enumerate(kinds) if i and kind == "full_attention"), max(1, len(kinds)))
-    if kinds != ["sliding_attention" if i % every else "full_attention" for i in range(layers)]:
-        raise CheckpointError(
-            f"config.json: layer_types is {kinds}; demur's ModernBERT graph knows full_attention in every n-th of the "
-            f"{layers} layers, from the first, and sliding_attention between"
-        )
-    return every
-
-
-def _theta(config: dict[str, Any], kind: str, key: str, default: float) -> float:
-    parameters = (config.get("rope_parameters") or {}).get(kind) or {}
-    if parameters.get("rope_type", "default") != "default":
-        raise CheckpointError(
-            f"config.json: rope_parameters.{kind}.rope_type is {parameters['rope_type']!r}; "
-            "demur's ModernBERT graph knows 'default'"
-        )
-    found = parameters.get("rope_theta", config.get(key, default))
-    if found is None and key == "local_rope_theta":  # null means the global one
-        return _theta(config, "full_attention", "global_rope_theta", _GLOBAL_THETA)
-    return _number(key, found)

@@ -1,5 +1,6 @@
-"""Reads a model's weights out of a safetensors file, by the names that they have in PyTorch."""
+"""Reads a model's weights out of safetensors files, by the names that they have in PyTorch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,15 +16,15 @@ class Parameters:
     What was read is counted: `unread` names the rest.
 
     Args:
-        path: `model.safetensors`.
+        paths: `model.safetensors`, or its shards.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._folder = paths[0].parent
         # subtle: through torch, since numpy has no bfloat16, in which many checkpoints are published.
-        self._file = safe_open(path, framework="pt")
-        self._left = set(self._file.keys())
-        self._names = frozenset(self._left)
+        files = [safe_open(path, framework="pt") for path in paths]
+        self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+        self._left = set(self._files)
 
     def parameter(self, name: str) -> Array:
         """Return the parameter `name`, such as `model.final_norm.weight`, in fp32.
@@ -33,15 +34,17 @@ class Parameters:
         """
         found = self.optional(name)
         if found is None:
-            raise CheckpointError(f"{self._path}: has no tensor {name!r}; its architecture is not the expected one")
+            raise CheckpointError(
+                f"{self._folder}: the weights have no tensor {name!r}; the architecture is not the expected one"
+            )
         return found
 
     def optional(self, name: str) -> Array | None:
         """Return the parameter `name`, None if the checkpoint was made without it, as with many biases."""
-        if name not in self._names:
+        if name not in self._files:
             return None
         self._left.discard(name)
-        array: Array = self._file.get_tensor(name).to(torch.float32).numpy()
+        array: Array = self._files[name].get_tensor(name).to(torch.float32).numpy()
         return array
 
     def unread(self) -> list[str]:
