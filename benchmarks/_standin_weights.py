@@ -17,8 +17,8 @@ CHANNELS = (30.0, 45.0, 65.0, 100.0)
 MASSIVE = 60.0
 # The largest of a row's activations behind a GELU, where what comes before it is normal.
 _TALLEST = 3.5
-# Standard deviation of the difference of the two logits, over texts.
-_SPREAD = 2.5
+# How far from the middle the difference of the two logits is, of the text at the first tenth and at the last.
+_SPREAD = 3.0
 
 
 def shape(model: Any, ids: Tensor, massive: Sequence[int], seed: int) -> None:
@@ -62,9 +62,10 @@ def spread(model: Any, features: Tensor) -> None:
     last = head(model)
     with torch.no_grad():
         centre = features.median(0).values
-        _, widths, directions = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-        deviation = widths[0] / len(features) ** 0.5
-        row = directions[0] * _SPREAD / deviation / 2
+        direction = torch.linalg.svd(features - centre, full_matrices=False).Vh[0]
+        # subtle: by quantiles, since a single odd text would else take the whole range for itself.
+        low, high = (features @ direction).quantile(torch.tensor([0.1, 0.9]))
+        row = direction * _SPREAD / (high - low)
         last.weight.copy_(torch.stack([-row, row]))
         last.bias.copy_(-last.weight @ centre)
 
@@ -100,10 +101,14 @@ def _normal(model: Any) -> None:
 
 
 def _sign(model: Any, embeddings: nn.Embedding, massive: Sequence[int], signature: int) -> None:
-    """Mark the massive tokens in one channel, which no other embedding uses."""
-    for module in model.modules():
+    """Mark the massive tokens in one channel, which no other embedding uses and no layer writes to."""
+    for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
             module.weight[:, signature] = 0
+        elif isinstance(module, nn.Linear) and name.endswith(("output.dense", "Wo")):
+            module.weight[signature] = 0
+            if module.bias is not None:
+                module.bias[signature] = 0
     embeddings.weight[list(massive), signature] = 0.05 * embeddings.weight.shape[1] ** 0.5
 
 

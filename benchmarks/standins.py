@@ -12,12 +12,9 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from _common import require
-
-require("torch", "transformers", "tokenizers")
 
 import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, ModernBertConfig, RobertaConfig
@@ -27,8 +24,9 @@ import _graft
 import _standin_tokenizers as tokenizers
 import _standin_weights as weights
 
-# Texts by which the gains and the head are set, and how many of their tokens.
-_GAIN_TEXTS, _HEAD_TEXTS, _TOKENS = 12, 48, 48
+# Texts by which gains are set, and how many tokens of each; by which the head is set, and at most how many of each.
+_GAIN_TEXTS, _GAIN_TOKENS = 12, 48
+_HEAD_TEXTS, _HEAD_TOKENS = 64, 96
 _AGENTLANS = ("Non-refusal", "Refusal")
 
 
@@ -152,18 +150,18 @@ def make(name: str, folder: Path, *, small: bool = False, seed: int = 0, pooling
     config = standin.config(**values, id2label=labels, label2id={label: i for i, label in labels.items()})
     with no_init_weights():  # they are all set below, and the default takes minutes for the largest
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager").eval()
-    texts = _ids(tokenizer, tokenizers.texts(everything=False))
+    lines = tokenizers.texts(everything=False)
     massive = tokenizer.convert_tokens_to_ids([tokenizer.sep_token, ".", ","])
-    weights.shape(model, torch.tensor(texts[:_GAIN_TEXTS]), massive, seed)
-    weights.spread(model, _features(model, texts[:_HEAD_TEXTS]))
+    weights.shape(model, torch.tensor(_ids(tokenizer, lines, _GAIN_TOKENS, _GAIN_TEXTS)), massive, seed)
+    weights.spread(model, _features(model, _ids(tokenizer, lines, _HEAD_TOKENS, _HEAD_TEXTS, shorter=True)))
     model.save_pretrained(folder)
     return folder
 
 
-def _ids(tokenizer: Any, lines: Sequence[str]) -> list[list[int]]:
-    """Token ids of the first tokens of the longer texts, all of one length."""
-    encoded = (tokenizer(line, truncation=True, max_length=_TOKENS)["input_ids"] for line in lines)
-    return [ids for ids in encoded if len(ids) == _TOKENS]
+def _ids(tokenizer: Any, lines: Sequence[str], tokens: int, texts: int, *, shorter: bool = False) -> list[list[int]]:
+    """Token ids of the first texts, cut at `tokens`; of those alone that have as many, unless `shorter` ones do."""
+    encoded = (tokenizer(line, truncation=True, max_length=tokens)["input_ids"] for line in lines)
+    return list(islice((ids for ids in encoded if shorter or len(ids) == tokens), texts))
 
 
 def _features(model: Any, texts: Sequence[Sequence[int]]) -> torch.Tensor:
