@@ -6,7 +6,7 @@ LLM Guard pins versions that demur doesn't share, so it has an environment of it
     python benchmarks/llm_guard_agreement.py --llm-guard llm-guard/bin/python
 
 The weights are a small stand-in's, random, in fp32 on both sides: what is compared is everything around them. Where
-nltk's sentence splitter has no parameters and can't download them, its trainer learns them from the texts.
+nltk's sentence splitter has no parameters and can't download them, it runs with empty ones.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 
 import standins
 from _common import FOLDER, machine_line, machine_record
+from demur._tokenizer import Tokenizer
 from demur.integrations import _sentences
 from demur.integrations.llm_guard import NoRefusal
 from demur_export import corpus
@@ -66,32 +67,38 @@ def _compare(folder: Path, python: str, standin: str) -> int:
     print(f"{len(given)} texts; a {standin} stand-in, small; sentences by Punkt, {theirs['punkt']}")
     same = [list(_sentences.split(text)) == cut for text, cut in zip(given, theirs["sentences"], strict=True)]
     print(f"sentences cut alike: {sum(same)} of {len(same)} texts")
+    special = Tokenizer(checkpoint / "tokenizer.json").added
+    odd = [any(token in text for token in special) for text in given]
+    print(f"texts that spell a special token, which demur reads as text and LLM Guard as the token: {sum(odd)}")
     cuts = dict(zip(given, theirs["sentences"], strict=True))
     stripped = {text.strip(): cut for text, cut in cuts.items()}
     missed = 0
     for threshold in THRESHOLDS:
         common: dict[str, Any] = {"model": bundle, "threshold": threshold, "truncate": LIMIT}
         full = NoRefusal(**common)
-        missed += _report("full", threshold, full, given, theirs["answers"][f"full {threshold}"])
+        missed += _report("full", threshold, full, given, theirs["answers"][f"full {threshold}"], odd)
         expected = theirs["answers"][f"sentence {threshold}"]
         shared = NoRefusal(**common, match_type="sentence", sentences=stripped.__getitem__)
-        missed += _report("sentence, nltk's", threshold, shared, given, expected)
+        missed += _report("sentence, nltk's", threshold, shared, given, expected, odd)
         own = NoRefusal(**common, match_type="sentence")
-        _report("sentence, demur's", threshold, own, given, expected)
+        _report("sentence, demur's", threshold, own, given, expected, odd)
     return int(missed > 0)
 
 
-def _report(kind: str, threshold: float, scanner: NoRefusal, given: list[str], expected: list[list[Any]]) -> int:
-    """Print one line of agreement; returns how many answers differ."""
+def _report(
+    kind: str, threshold: float, scanner: NoRefusal, given: list[str], expected: list[list[Any]], odd: list[bool]
+) -> int:
+    """Print one line of agreement; returns how many answers differ, of texts that spell no special token."""
     found = [list(scanner.scan("", text)[1:]) for text in given]
     verdicts = sum(a[0] == b[0] for a, b in zip(found, expected, strict=True))
-    risks = sum(a == b for a, b in zip(found, expected, strict=True))
+    differ = [a != b for a, b in zip(found, expected, strict=True)]
+    missed = sum(one and not spelled for one, spelled in zip(differ, odd, strict=True))
     refusals = sum(not valid for valid, _ in expected)
     print(
         f"{kind:18} threshold {threshold}: verdicts equal {verdicts} of {len(given)} ({refusals} refusals), "
-        f"verdict and risk equal {risks}"
+        f"verdict and risk equal {len(given) - sum(differ)}; of those that differ, {missed} spell no special token"
     )
-    return len(given) - risks
+    return missed
 
 
 if __name__ == "__main__":

@@ -214,6 +214,7 @@ def test_what_is_no_text_is_an_error() -> None:
         ("Apples, etc. are fine. Pears, etc. Plums.", ["Apples, etc. are fine.", "Pears, etc.", "Plums."]),
         ("Wait... what? Well... No.", ["Wait... what?", "Well...", "No."]),
         ('He said "No." Then left.', ['He said "No."', "Then left."]),
+        ("Elle dit : \u00ab Non. \u00bb Puis rien.", ["Elle dit : \u00ab Non. \u00bb", "Puis rien."]),
         ("(I can't.) Sorry.", ["(I can't.)", "Sorry."]),
         ("**No.** I won't.", ["**No.", "** I won't."]),  # as Punkt cuts
         ("J. Smith has 3.5 apples.", ["J. Smith has 3.5 apples."]),

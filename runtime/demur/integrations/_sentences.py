@@ -9,10 +9,12 @@ decides whether a sentence ends behind one. Here a list of common abbreviations 
 import re
 from collections.abc import Iterator
 
-# Quotes and brackets that close a sentence belong to it.
+# Quotes and brackets that close a sentence belong to it, behind a space as well (French writes « like this. »).
 _CLOSING = "\"')\\]}\u2018\u2019\u201c\u201d\u00ab\u00bb"
 # subtle: a run of marks is entered at its first one only, and possessively: else a long run takes quadratic time.
-_END = re.compile(rf"(?<![.?!])(?P<marks>[.?!]++)(?:(?=[*:;@({{\[])|[{_CLOSING}]*+(?=\s))")
+_END = re.compile(
+    rf"(?<![.?!])(?P<marks>[.?!]++)(?:(?=[*:;@({{\[])|[{_CLOSING}]*+(?=\s)(?:\s++[{_CLOSING}]++(?=\s|\Z))?)"
+)
 _SEEN = re.compile(r"\S")
 _WORD = re.compile(r"[^\s(\"\[{*@:;,\u201c\u00ab-]*\Z")
 # How far back the word before a mark is looked for; no abbreviation is longer.
