@@ -11,6 +11,7 @@ from demur import _bundle, _machine
 from demur._bundle import Bundle
 from demur._conversation import Conversation, from_messages, from_prompt, from_row
 from demur._elide import Fitted
+from demur._manifest import LEAST_TOKENS
 from demur._reader import Reader
 from demur._session import Session
 from demur._stream import ordered_map
@@ -41,13 +42,14 @@ class Classifier:
     ) -> None:
         self._bundle, self._tokenizer, self._open_session = bundle, tokenizer, open_session
         self._threads, self._threshold = threads, threshold
+        self._truncate: int | None = None
         self._reader = Reader(bundle, tokenizer)
         self._lock = threading.Lock()
         self._session = open_session(threads)
         self._single = self._session if threads == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload, (self._bundle.folder, self._open_session, self._threads, self._threshold)
+        return _reload, (self._bundle.folder, self._open_session, self._threads, self._threshold, self._truncate)
 
     def __repr__(self) -> str:
         return f"<demur.Classifier {self.name} ({self._bundle.recipe}) threshold={self._threshold:g}>"
@@ -65,12 +67,33 @@ class Classifier:
     @property
     def max_tokens(self) -> int:
         """How many tokens the model reads; what is longer is elided."""
-        return self._bundle.max_tokens
+        return self._bundle.max_tokens if self._truncate is None else self._truncate
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The model's own labels, by output."""
         return self._bundle.labels
+
+    def truncated(self, max_tokens: int) -> "Classifier":
+        """Return this classifier reading only the beginning of a reply, as pipelines that truncate do.
+
+        The rest of a longer reply is cut off, not its middle elided, and prompts and earlier turns aren't read. The
+        two classifiers share their sessions.
+
+        Args:
+            max_tokens: How many tokens to read, special tokens included.
+
+        Raises:
+            ValueError: It is less than 16 or more than the model reads.
+        """
+        if not LEAST_TOKENS <= max_tokens <= self._bundle.max_tokens:
+            raise ValueError(
+                f"max_tokens is {max_tokens}; {self.name} reads from {LEAST_TOKENS} to {self._bundle.max_tokens} tokens"
+            )
+        made = object.__new__(Classifier)
+        made.__dict__ |= self.__dict__
+        made._truncate, made._reader = max_tokens, Reader(self._bundle, self._tokenizer, max_tokens)
+        return made
 
     def check(self, response: str, *, prompt: str | None = None, system: str | None = None) -> Verdict:
         """Judge one reply.
@@ -207,5 +230,8 @@ def assemble(bundle: Bundle, open_session: Callable[[int], Session], *, threads:
     return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=threshold)
 
 
-def _reload(folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float) -> Classifier:
-    return assemble(_bundle.read(folder), open_session, threads=threads, threshold=threshold)
+def _reload(
+    folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float, truncate: int | None
+) -> Classifier:
+    made = assemble(_bundle.read(folder), open_session, threads=threads, threshold=threshold)
+    return made if truncate is None else made.truncated(truncate)

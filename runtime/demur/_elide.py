@@ -83,6 +83,28 @@ def fit(
         budget -= max(1, len(ids) - max_tokens)
 
 
+def cut_off(segment: Segment, tokenizer: Tokenizer, max_tokens: int, clean: Clean = str) -> Fitted:
+    """Write one segment as at most `max_tokens` token ids: its beginning, and nothing of what doesn't fit.
+
+    Returns:
+        The text that was looked at, its first ids, and the number of tokens left out, estimated where not all of the
+        text was looked at.
+    """
+    window = 2 * _WINDOW * max_tokens
+    while True:
+        content = segment.content[:window]
+        text = segment.opening + clean(content)
+        ids = tokenizer.encode(text)
+        # subtle: white space takes no token in some vocabularies, so a window may hold too few of them; twice the
+        # limit keeps the window's edge, where a word may be cut in two, away from what is read.
+        if len(content) == len(segment.content) or len(ids) >= 2 * max_tokens:
+            break
+        window *= 4
+    kept = tokenizer.cut(ids, max_tokens)
+    total = round(len(ids) * max(1.0, len(segment.content) / max(1, len(content))))
+    return Fitted(text, kept, total - len(kept))
+
+
 @dataclass(frozen=True)
 class _Measured:
     """A segment, cleaned, with the places of the tokens near its two ends.

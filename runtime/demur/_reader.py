@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from demur._bundle import Bundle
 from demur._conversation import Conversation
-from demur._elide import LEAST_ROOM, Fitted, fit
+from demur._elide import LEAST_ROOM, Fitted, cut_off, fit
 from demur._manifest import MANIFEST
 from demur._markers import Neutraliser, clean_surrogates, harden
 from demur._template import Segment, Turn
@@ -21,13 +21,15 @@ class Reader:
     Args:
         bundle: What the model is.
         tokenizer: Its tokenizer.
+        truncate: Read only that many tokens from a reply's beginning, and nothing of what came before it.
 
     Raises:
         WrongValueError: The template leaves no room for a reply.
     """
 
-    def __init__(self, bundle: Bundle, tokenizer: Tokenizer) -> None:
+    def __init__(self, bundle: Bundle, tokenizer: Tokenizer, truncate: int | None = None) -> None:
         self._bundle, self._tokenizer, self._template = bundle, tokenizer, bundle.template
+        self._truncate = truncate
         markers = set(self._template.markers)
         structural = {
             token: i
@@ -88,6 +90,8 @@ class Reader:
 
     def _fit(self, segments: Sequence[Segment], older: int, clean: Callable[[str], str]) -> Fitted:
         bundle = self._bundle
+        if self._truncate is not None:
+            return cut_off(segments[-1], self._tokenizer, self._truncate, clean)
         return fit(segments, self._tokenizer, bundle.max_tokens, bundle.template.ellipsis, clean, older)
 
     def _poses_as_structure(self, fitted: Fitted) -> bool:

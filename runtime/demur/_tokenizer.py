@@ -55,6 +55,12 @@ class Tokenizer:
         ids: list[int] = self._rust.encode(text).ids
         return ids
 
+    def cut(self, ids: list[int], max_tokens: int) -> list[int]:
+        """Return encoded `ids` up to `max_tokens` of them, the special tokens behind every text kept."""
+        if len(ids) <= max_tokens:
+            return ids
+        return [*ids[: max_tokens - len(self._behind)], *self._behind]
+
     def spans(self, text: str) -> list[Span]:
         """Return where each token of `text` lies in it, special tokens left out."""
         return [Span(*offsets) for offsets in self._rust.encode(text, add_special_tokens=False).offsets]
