@@ -16,9 +16,23 @@ from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._tokenizer import Tokenizer
-from demur_export import bundle, card, catalogue, checkpoint, convert, corpus, parity, quantize, templates, vocabulary
+from demur.errors import CheckpointError
+from demur_export import (
+    bundle,
+    card,
+    catalogue,
+    checkpoint,
+    convert,
+    corpus,
+    ngrams,
+    parity,
+    quantize,
+    templates,
+    vocabulary,
+)
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert, modernbert
+from demur_export.graph.ngrams import attach
 from demur_export.graph.parameters import Parameters
 from demur_export.reference import torch_logits
 from demur_export.run import logits
@@ -93,9 +107,17 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     template = templates.resolve(options.template, source.tokenizer)
     conversations = corpus.read(options.texts)
     pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
+    table = ngrams.read(source.folder)
+    if pruned_for and table:
+        raise CheckpointError(
+            f"{source.folder / ngrams.FILE}: the table of n-grams goes by the ids of the whole vocabulary; "
+            "leave out --vocabulary"
+        )
     with bundle.folder(options.out) as folder:
         say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
         tuned = BUILDERS[source.architecture](source)
+        if table is not None:
+            tuned = attach(tuned, table, source.refusal)
         manifest = _manifest(options, source, template)
         manifest["files"] = bundle.write_model(folder, tuned, source.tokenizer)
         bundle.write_manifest(folder, manifest | {"recipe": "fp32"})

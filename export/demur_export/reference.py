@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from demur.errors import CheckpointError
-from demur_export import transformers_4
+from demur_export import ngrams, transformers_4
 from demur_export.checkpoint import Checkpoint
 
 
 def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
     """Return PyTorch's fp32 logits `[texts, labels]` for token ids `[1, n]` each, run one by one.
+
+    What a table of n-grams beside the weights says is added.
 
     Raises:
         CheckpointError: transformers can't load the checkpoint.
@@ -38,7 +40,11 @@ def torch_logits(checkpoint: Checkpoint, texts: Sequence[NDArray[np.int64]]) -> 
         )
     model.eval()
     with torch.inference_mode():
-        return np.concatenate([_logits(model, torch.from_numpy(ids)) for ids in texts])
+        found = np.concatenate([_logits(model, torch.from_numpy(ids)) for ids in texts])
+    table = ngrams.read(checkpoint.folder)
+    if table is not None:
+        found[:, checkpoint.refusal] += [table.score(ids[0]) for ids in texts]
+    return found
 
 
 def _overrides(checkpoint: Checkpoint) -> dict[str, Any]:

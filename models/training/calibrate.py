@@ -2,8 +2,9 @@
 
 python models/training/calibrate.py --data DATA/train.jsonl.gz --checkpoint CHECKPOINT --out CALIBRATED
 
-The temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599) divides the classifier's weights, so that nothing
-that reads the checkpoint needs to know of it; the operating points go into `config.json`, where `demur-export` looks.
+The temperature (Guo et al. 2017, https://arxiv.org/abs/1706.04599) divides the classifier's weights and those of a
+table of n-grams, so that nothing that reads the checkpoint needs to know of it; the operating points go into
+`config.json`, where `demur-export` looks.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from transformers import BertForSequenceClassification
 
 from data import Row, encode, read, read_authored, split, turns_of
 from demur._tokenizer import Tokenizer
+from demur_export import ngrams
 
 # A collected label below this weight is a guess of a keyword or of the prompt's kind.
 _TRUSTED = 1.0
@@ -32,13 +34,10 @@ def main() -> None:
     options = parse()
     tokenizer = Tokenizer(options.checkpoint / "tokenizer.json")
     model = BertForSequenceClassification.from_pretrained(options.checkpoint).eval()
-    collected = [row for row in split(read(options.data))[1] if row.weight >= _TRUSTED]
-    parts = [collected, read_authored()[1]]
-    margins = [margin(model, tokenizer, rows) for rows in parts]
-    labels = [np.array([row.label for row in rows]) for rows in parts]
-    # Each part counts alike, however many rows it has.
-    weights = np.concatenate([np.full(len(rows), 0.5 / len(rows)) for rows in parts])
-    z, y = np.concatenate(margins), np.concatenate(labels)
+    parts, y, weights = validation(options.data)
+    z, table = margins(model, tokenizer, parts), ngrams.read(options.checkpoint)
+    if table is not None:
+        z += added(table, tokenizer, parts)
     t = temperature(z, y, weights)
     points = {"balanced": 0.5, **operating_points(z / t, y, weights)}
     shutil.copytree(options.checkpoint, options.out, dirs_exist_ok=True)
@@ -47,6 +46,8 @@ def main() -> None:
         model.classifier.bias /= t
     model.config.operating_points = points
     model.save_pretrained(options.out)
+    if table is not None:
+        table._replace(scale=table.scale / t).save(options.out)
     print(json.dumps({"temperature": round(t, 4), "rows": [len(rows) for rows in parts], "operating points": points}))
 
 
@@ -59,15 +60,32 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def margin(model: BertForSequenceClassification, tokenizer: Tokenizer, rows: list[Row]) -> Array:
-    """Return by how much the refusal's logit is above the other's, for each row as it stands."""
+def validation(path: Path) -> tuple[list[list[Row]], NDArray[np.int64], Array]:
+    """Return the held-out rows, collected and authored ones, their labels, and weights.
+
+    Each of the two parts counts alike, however many rows it has; the weights' sum is 1.
+    """
+    collected = [row for row in split(read(path))[1] if row.weight >= _TRUSTED]
+    parts = [collected, read_authored()[1]]
+    labels = np.array([row.label for rows in parts for row in rows])
+    return parts, labels, np.concatenate([np.full(len(rows), 0.5 / len(rows)) for rows in parts])
+
+
+def margins(model: BertForSequenceClassification, tokenizer: Tokenizer, parts: list[list[Row]]) -> Array:
+    """Return by how much the encoder's logit of refusal is above the other's, for each row as it stands."""
     found = []
     with torch.inference_mode():
-        for row in rows:
+        for row in (row for rows in parts for row in rows):
             ids = torch.tensor([encode(turns_of(row), tokenizer, model.config.max_position_embeddings)])
             logits = model(input_ids=ids).logits[0]
             found.append(float(logits[1] - logits[0]))
     return np.array(found)
+
+
+def added(table: ngrams.Ngrams, tokenizer: Tokenizer, parts: list[list[Row]]) -> Array:
+    """Return what a table of n-grams adds to each row's margin."""
+    rows = (row for rows in parts for row in rows)
+    return np.array([table.score(np.array(encode(turns_of(row), tokenizer, 512))) for row in rows])
 
 
 def temperature(z: Array, y: NDArray[np.int64], weights: Array) -> float:

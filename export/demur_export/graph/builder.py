@@ -35,14 +35,22 @@ class Builder:
         """Add an int64 vector."""
         return self.constant("int64:" + ",".join(map(str, values)), np.array(values, np.int64))
 
-    def add(self, op: str, name: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> str:
-        """Add a node of one output, which has the node's name."""
-        self._nodes.append(helper.make_node(op, inputs, [name], name=name, domain=domain, **attributes))
+    def add(
+        self, op: str, name: str, inputs: Sequence[str], domain: str = "", spare: Sequence[str] = (), **attributes: Any
+    ) -> str:
+        """Add a node whose output has the node's name; `spare` are the names of further ones."""
+        self._nodes.append(helper.make_node(op, inputs, [name, *spare], name=name, domain=domain, **attributes))
         return name
 
     def contrib(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Add a node of onnxruntime's own operator set."""
         return self.add(op, name, inputs, CONTRIB, **attributes)
+
+    def onto(self, model: onnx.ModelProto) -> None:
+        """Add the nodes and constants to a graph, behind its own."""
+        there = {tensor.name for tensor in model.graph.initializer}
+        model.graph.node.extend(self._nodes)
+        model.graph.initializer.extend(tensor for name, tensor in self._constants.items() if name not in there)
 
     def model(self, labels: int, max_tokens: int) -> onnx.ModelProto:
         """Return the graph from `token_ids` int64 `[batch, n]`, n to `max_tokens`, to `logits` `[batch, labels]`."""
