@@ -50,7 +50,7 @@ class Ngrams(NamedTuple):
         """Return what a text `[n]` adds to the logit of refusal."""
         found = places(ids, self.after, self.buckets)
         total = int(self.weights[found].astype(np.int32).sum())
-        return float(np.float32(self.scale) * np.float32(total) / np.sqrt(np.float32(max(1, len(found)))))
+        return float(np.float32(total) / np.sqrt(np.float32(max(1, len(found)))) * np.float32(self.scale))
 
     def save(self, folder: Path) -> None:
         """Write the table beside a checkpoint's weights."""

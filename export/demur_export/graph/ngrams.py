@@ -26,10 +26,9 @@ def attach(model: onnx.ModelProto, ngrams: Ngrams, refusal: int) -> onnx.ModelPr
     b = _Nodes()
     (shape,) = (output.type.tensor_type.shape for output in model.graph.output)
     labels = shape.dim[1].dim_value
-    share = np.eye(labels, dtype=np.float32)[refusal : refusal + 1]
-    score = b.score(ngrams)
-    column = b.add("Unsqueeze", "ngrams.column", [score, b.integers(1)])
-    parts = b.add("Mul", "ngrams.logits", [column, b.constant("ngrams.refusal", share)])
+    scales = np.zeros((1, labels), np.float32)
+    scales[0, refusal] = ngrams.scale
+    parts = b.add("Mul", "ngrams.logits", [b.sums(ngrams), b.constant("ngrams.scales", scales)])
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     (last,) = (node for node in changed.graph.node if OUTPUT in node.output)
@@ -42,8 +41,8 @@ def attach(model: onnx.ModelProto, ngrams: Ngrams, refusal: int) -> onnx.ModelPr
 class _Nodes(Builder):
     """The nodes that compute `Ngrams.score` for every row of the token ids."""
 
-    def score(self, ngrams: Ngrams) -> str:
-        """`[batch]`, from the token ids `[batch, n]`."""
+    def sums(self, ngrams: Ngrams) -> str:
+        """Sum of the weights over the root of their number, `[batch, 1]`, from the token ids `[batch, n]`."""
         sorted_places = self._sorted(self._places(ngrams))
         one, end = self.integers(1), self.integers(_END)
         this = self.add("Slice", "ngrams.this", [sorted_places, self.integers(0), self.integers(-1), one])
@@ -53,12 +52,10 @@ class _Nodes(Builder):
         distinct = self.add("Where", "ngrams.distinct", [repeated, self._scalar(0), this])
         table = self.constant("ngrams.weights", ngrams.weights)
         weights = self._cast(self.add("Gather", "ngrams.gathered", [table, distinct]), TensorProto.INT32)
-        total = self._cast(self.add("ReduceSum", "ngrams.total", [weights, one], keepdims=0), TensorProto.FLOAT)
-        present = self._cast(self._cast(distinct, TensorProto.BOOL), TensorProto.INT32)
-        count = self._cast(self.add("ReduceSum", "ngrams.count", [present, one], keepdims=0), TensorProto.FLOAT)
+        total = self._cast(self.add("ReduceSum", "ngrams.total", [weights, one], keepdims=1), TensorProto.FLOAT)
+        present = self.add("Sign", "ngrams.present", [distinct])
+        count = self._cast(self.add("ReduceSum", "ngrams.count", [present, one], keepdims=1), TensorProto.FLOAT)
         count = self.add("Max", "ngrams.divisor", [count, self.constant("ngrams.one", np.array(1, np.float32))])
-        scale = self.constant("ngrams.scale", np.array(ngrams.scale, np.float32))
-        total = self.add("Mul", "ngrams.scaled", [total, scale])
         return self.add("Div", "ngrams.score", [total, self.add("Sqrt", "ngrams.root", [count])])
 
     def _places(self, ngrams: Ngrams) -> str:
