@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 import _checkpoints
 
-from demur_export import checkpoint, convert, parity, quantize
+from demur_export import checkpoint, convert, quantize
 from demur_export.graph import bert
 from demur_export.graph.editor import Editor
 from demur_export.plan import mixed, search
@@ -239,13 +239,3 @@ def test_a_variant_that_the_graph_does_not_know_is_an_error(
 ) -> None:
     with pytest.raises(CheckpointError, match=f"{key} is '{value}'"):
         bert.build(exported, source.config | {key: value})
-
-
-def test_parity_compares_probabilities() -> None:
-    found = np.array([[0.0, 1.0], [2.0, 0.0], [0.1, 0.0]], np.float32)
-    true = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.1]], np.float32)
-    result = parity.compare(found, true, refusal=1)
-    assert (result.texts, result.label_flips) == (3, 1)
-    assert result.max_dp == pytest.approx(0.04996, abs=1e-4)
-    assert result.mean_dp == pytest.approx(0.04996 / 3, abs=1e-4)
-    assert result.max_dlogit == pytest.approx(0.1)
