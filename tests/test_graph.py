@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 
 import _checkpoints
 
-from demur_export import checkpoint, convert, parity, quantize
+from demur_export import checkpoint, convert, quantize
 from demur_export.graph import bert
 from demur_export.graph.editor import Editor
 from demur_export.plan import mixed, search
@@ -83,7 +83,7 @@ def test_the_graph_has_one_input_and_no_mask(tuned: onnx.ModelProto) -> None:
     assert not kinds & {"Softmax", "Where", "Erf", "SkipLayerNormalization"}
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int8-row"])
+@pytest.mark.parametrize("recipe", ["int8", "int8-row", "int8-weights"])
 def test_every_product_is_quantised(tuned: onnx.ModelProto, calibration: list[NDArray[np.int64]], recipe: str) -> None:
     made = quantize.RECIPES[recipe](tuned, calibration)
     assert made.products == PRODUCTS
@@ -104,7 +104,8 @@ def test_layers_with_equal_weights_are_not_lost(tmp_path: Path, calibration: lis
     assert sum(node.op_type == "Identity" for node in exported.graph.node) > 5
     tuned = bert.build(exported, twin.config)
     assert logits(tuned, calibration[:8]) == pytest.approx(torch_logits(twin, calibration[:8]), abs=2e-4)
-    assert quantize.int8_row(tuned, calibration).products == PRODUCTS
+    for recipe in ("int8", "int8-row", "int8-weights"):
+        assert quantize.RECIPES[recipe](tuned, calibration).products == PRODUCTS
 
 
 def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
@@ -238,21 +239,3 @@ def test_a_variant_that_the_graph_does_not_know_is_an_error(
 ) -> None:
     with pytest.raises(CheckpointError, match=f"{key} is '{value}'"):
         bert.build(exported, source.config | {key: value})
-
-
-def test_the_gate_names_every_limit_that_is_broken() -> None:
-    near = parity.Parity(texts=1000, label_flips=16, max_dp=0.1, mean_dp=0.01, max_dlogit=9.0)
-    parity.gate(near, "int8-row")
-    far = parity.Parity(texts=1000, label_flips=17, max_dp=0.2, mean_dp=float("nan"), max_dlogit=9.0)
-    with pytest.raises(parity.ParityError, match=r"label flips 17 \(limit 16\), max \|dp\| 0.2 .*, mean \|dp\| nan"):
-        parity.gate(far, "int8-row")
-
-
-def test_parity_compares_probabilities() -> None:
-    found = np.array([[0.0, 1.0], [2.0, 0.0], [0.1, 0.0]], np.float32)
-    true = np.array([[0.0, 1.0], [2.0, 0.0], [0.0, 0.1]], np.float32)
-    result = parity.compare(found, true, refusal=1)
-    assert (result.texts, result.label_flips) == (3, 1)
-    assert result.max_dp == pytest.approx(0.04996, abs=1e-4)
-    assert result.mean_dp == pytest.approx(0.04996 / 3, abs=1e-4)
-    assert result.max_dlogit == pytest.approx(0.1)

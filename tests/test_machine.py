@@ -1,6 +1,7 @@
 """What a machine grants, read from sample files."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -227,3 +228,15 @@ def test_unreadable_cpuinfo_gives_no_instruction_sets(tmp_path: Path) -> None:
 )
 def test_int8_products_saturate_on_x86_without_vnni(machine: str, sets: tuple[str, ...], saturates: bool) -> None:
     assert _machine.int8_saturates(machine, sets) is saturates
+
+
+def test_the_processor_is_described_by_name_kind_and_instruction_sets(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(_XEON)
+    assert _machine.processor(cpuinfo) == {
+        "name": "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
+        "machine": platform.machine(),
+        "instruction_sets": ["avx2", "avx512f", "avx512_vnni", "amx_int8"],
+    }
+    assert _machine.processor(tmp_path / "none")["name"]
+    assert _machine.processor(tmp_path / "none")["instruction_sets"] == []

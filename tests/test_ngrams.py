@@ -105,20 +105,23 @@ def test_a_table_saved_is_the_table_read(source: checkpoint.Checkpoint) -> None:
     assert np.float32(found.scale) == np.float32(0.013)
 
 
-def test_a_checkpoint_with_a_table_becomes_a_bundle_that_adds_it(source: checkpoint.Checkpoint, tmp_path: Path) -> None:
-    export(Options(source.folder, tmp_path / "bundle", recipe="fp32", template="agentlans"))
+@pytest.mark.parametrize(("recipe", "atol"), [("fp32", 1e-5), ("fp16", 1e-2), ("int8-row", 0.1)])
+def test_a_checkpoint_with_a_table_becomes_a_bundle_that_adds_it(
+    source: checkpoint.Checkpoint, tmp_path: Path, recipe: str, atol: float
+) -> None:
+    export(Options(source.folder, tmp_path / "bundle", recipe=recipe, template="agentlans", accept=True))
     model = demur.load(tmp_path / "bundle")
     rows = ["the answer is that", "sorry, the the the", "cannot help you with that, sorry"]
     ids = [np.array([model.encode(row)]) for row in rows]
     found = np.array([model.judge_row(row).logits for row in rows])
-    np.testing.assert_allclose(found, torch_logits(source, ids), atol=1e-5)
+    np.testing.assert_allclose(found, torch_logits(source, ids), atol=atol)
     (source.folder / FILE).rename(tmp_path / FILE)
     try:
         without = torch_logits(source, ids)
     finally:
         (tmp_path / FILE).rename(source.folder / FILE)
-    assert (np.abs(found - without)[:, source.refusal] > 1e-3).all()
-    np.testing.assert_allclose(found[:, 1 - source.refusal], without[:, 1 - source.refusal], atol=1e-5)
+    assert (np.abs(found - without)[:, source.refusal] > atol).all()
+    np.testing.assert_allclose(found[:, 1 - source.refusal], without[:, 1 - source.refusal], atol=atol)
 
 
 def test_its_vocabulary_can_not_be_pruned(source: checkpoint.Checkpoint, tmp_path: Path) -> None:

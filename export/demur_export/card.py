@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+from demur_export import walk
+
+_BELOW = "**This bundle falls short of demur's gate, and was accepted as it is by whoever exported it.**"
+
 
 def render(manifest: dict[str, Any], notes: str = "") -> str:
     """Return the card.
@@ -35,22 +39,32 @@ def render(manifest: dict[str, Any], notes: str = "") -> str:
                 "reads": f"{manifest['max_tokens']} tokens; longer texts are elided in the middle",
                 "template": f"`{template}`",
                 "operating points": ", ".join(f"{k} {v:g}" for k, v in manifest["operating_points"].items()),
-                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if k != "vocabulary"),
+                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if isinstance(v, str | int)),
                 **_vocabulary(manifest["exported"].get("vocabulary")),
             }
         ),
         "## Distance from PyTorch",
-        f"{parity['texts']} texts, each alone, against the checkpoint in PyTorch fp32.",
+        f"{parity['texts']} texts, each alone, against the checkpoint in PyTorch fp32, on {_processor(parity)}.",
+        "" if parity["within_gate"] else _BELOW,
         _table(
             {
-                "label flips": parity["label_flips"],
+                "label flips": f"{parity['label_flips']}; {parity['sure_flips']} where PyTorch is surer than 0.9",
                 "max abs. difference of p": f"{parity['max_dp']:.4f}",
                 "mean abs. difference of p": f"{parity['mean_dp']:.5f}",
                 "max abs. difference of a logit": f"{parity['max_dlogit']:.4f}",
             }
         ),
+        "What was tried, from fast to exact, up to the first that keeps every limit:",
+        walk.table(manifest["exported"]["tried"], parity["texts"]),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _processor(parity: dict[str, Any]) -> str:
+    """Return on which processor the figures were taken."""
+    found = parity["processor"]
+    sets = ", ".join(found["instruction_sets"]) or "no instruction sets known"
+    return f"{found['name']} ({found['machine']}: {sets})"
 
 
 def _vocabulary(pruned: dict[str, Any] | None) -> dict[str, str]:

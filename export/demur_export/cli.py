@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `demur-export` and return its exit status: 0 done, 1 the checkpoint or bundle is at fault, 2 usage."""
+    """Run `demur-export` and return its exit status.
+
+    0 is done, 1 that the checkpoint or the bundle is at fault or an example is missed, 2 wrong usage.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +48,24 @@ def _parser() -> argparse.ArgumentParser:
         "finds it)",
     )
     parser.add_argument(
-        "--recipe", choices=["int8-row", "int8", "fp32"], default="int8-row", help="quantisation (default: %(default)s)"
+        "--recipe",
+        choices=["auto", "fp32", "int8", "int8-row", "int8-weights", "fp16"],
+        default="auto",
+        help="quantisation; auto takes the fastest that is near enough to PyTorch; fp16 is for CUDA (default: auto)",
+    )
+    parser.add_argument(
+        "--accept",
+        action="store_true",
+        help="keep the bundle of the --recipe given even if it is too far from PyTorch; demur.json and card say so",
+    )
+    parser.add_argument(
+        "--examples",
+        type=Path,
+        metavar="FILE",
+        help="JSONL to run through the finished bundle, such as a model card's examples: in each line a conversation "
+        "in any shape that `demur score` takes, `expected` (the label), and optionally `score` (the probability of "
+        "that label, 0 to 1) and `tolerance` (how far from it is near enough; 0.02 if left out). A table shows "
+        "expected and found; one that differs makes the exit status 1, and the bundle stays",
     )
     parser.add_argument(
         "--template",
@@ -74,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     try:
-        from demur_export import source
+        from demur_export import checkpoint, examples, source
         from demur_export.pipeline import export
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name} is not installed; {_catalogue.PIP}") from error
@@ -82,13 +102,20 @@ def _export(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     out = asked.out or _home_of(parser, found)
     if asked.repository and found.folder is None:
         parser.error("--repository is for a folder; what is downloaded is noted by itself")
+    if asked.accept and asked.recipe == "auto":
+        parser.error("--accept is for a --recipe of your choice; auto ends with one that is near enough")
     options = _options(asked, found, out)
+    wanted = examples.read(asked.examples, checkpoint.read(options.source).labels) if asked.examples else []
     parity = export(options, say=lambda line: print(line, file=sys.stderr))
     print(
         f"{out}: {parity.label_flips} label flips on {parity.texts} texts, "
         f"max |dp| {parity.max_dp:.4f}, mean |dp| {parity.mean_dp:.5f}"
     )
-    return 0
+    if not wanted:
+        return 0
+    outcomes = examples.run(out, wanted)
+    print(examples.table(outcomes))
+    return 0 if all(one.met for one in outcomes) else 1
 
 
 def _home_of(parser: argparse.ArgumentParser, found: "Source") -> Path:
@@ -118,6 +145,7 @@ def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options"
         source=folder,
         out=out,
         recipe=asked.recipe,
+        accept=asked.accept,
         template=asked.template or (entry.template if entry else None),
         texts=asked.texts,
         vocabulary=asked.vocabulary,

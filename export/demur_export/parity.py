@@ -2,18 +2,19 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from demur.errors import ParityError
 
-# Flips as a share of the texts, max and mean |dp|. fp32 differs from PyTorch by rounding alone. Eight bits on both
-# sides of every product leave about one part in a hundred of noise, which a bundle must not multiply: one that moves a
-# probability by a tenth, or the mean by a hundredth, has outliers that its recipe does not cope with.
+# Flips as a share of the texts, max and mean |dp|. fp32 differs from PyTorch by rounding alone, so it is checked by
+# limits of its own before anything is quantised.
 LIMITS = {"fp32": (0.0, 1e-3, 1e-4)}
-QUANTISED_LIMITS = (0.01, 0.1, 0.01)
+QUANTISED_LIMITS = (0.005, 0.1, 0.003)
+# PyTorch is sure of a label from this probability on; no such label may flip.
+_SURE = 0.9
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Parity:
         max_dp: The largest difference of the refusal's probability.
         mean_dp: The mean of its absolute difference.
         max_dlogit: The largest difference of a logit.
+        sure_flips: Of the flips, those where PyTorch gives its own label more than 0.9.
     """
 
     texts: int
@@ -33,10 +35,24 @@ class Parity:
     max_dp: float
     mean_dp: float
     max_dlogit: float
+    sure_flips: int = 0
 
     def record(self) -> dict[str, Any]:
         """Return what `demur.json` keeps."""
         return asdict(self)
+
+
+class Check(NamedTuple):
+    """A figure beside its limit."""
+
+    name: str
+    found: float
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit is kept; NaN keeps none."""
+        return self.found <= self.limit
 
 
 def compare(found: NDArray[np.float32], reference: NDArray[np.float32], refusal: int) -> Parity:
@@ -47,56 +63,65 @@ def compare(found: NDArray[np.float32], reference: NDArray[np.float32], refusal:
         reference: PyTorch's.
         refusal: The output whose probability is compared.
     """
-    p, q = _probability(found, refusal), _probability(reference, refusal)
+    p, q = probabilities(found)[:, refusal], probabilities(reference)[:, refusal]
     dp = np.abs(p - q)
+    flipped = (p >= 0.5) != (q >= 0.5)
     return Parity(
         texts=len(found),
-        label_flips=int(((p >= 0.5) != (q >= 0.5)).sum()),
+        label_flips=int(flipped.sum()),
         max_dp=float(dp.max()),
         mean_dp=float(dp.mean()),
         max_dlogit=float(np.abs(found - reference).max()),
+        sure_flips=int((flipped & (np.maximum(q, 1 - q) > _SURE)).sum()),
     )
 
 
-def gate(parity: Parity, recipe: str, pruned: bool = False) -> None:
-    """Refuse a bundle that is too far from PyTorch.
+def distance(found: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Return the mean distance of two sets of logits `[texts, labels]`, of two labels the gate's mean |dp|.
+
+    Of more labels it is half the sum of |dp| over them, the total variation.
+    """
+    return float(np.abs(probabilities(found) - probabilities(reference)).sum(1).mean() / 2)
+
+
+def checks(parity: Parity, limits: tuple[float, float, float] = QUANTISED_LIMITS, share: float = 1.0) -> list[Check]:
+    """Return every figure beside its limit.
 
     Args:
-        parity: How far it is.
-        recipe: How it was quantised.
-        pruned: Whether its vocabulary was pruned. Texts unlike those that it was pruned for are then read as other
-            pieces, which no recipe can be blamed for.
+        parity: How far a bundle is from PyTorch.
+        limits: Flips as a share of the texts, max and mean |dp|.
+        share: Of the limits on |dp|, what is used of them: less than 1 leaves room.
+    """
+    flips, max_dp, mean_dp = limits
+    return [
+        Check("label flips", parity.label_flips, math.floor(flips * parity.texts)),
+        Check("flips where PyTorch is sure", parity.sure_flips, 0),
+        Check("max |dp|", parity.max_dp, share * max_dp),
+        Check("mean |dp|", parity.mean_dp, share * mean_dp),
+    ]
+
+
+def passes(parity: Parity, share: float = 1.0) -> bool:
+    """Return whether a quantised bundle keeps every limit."""
+    return all(check.holds for check in checks(parity, share=share))
+
+
+def check_graph(parity: Parity) -> None:
+    """Refuse an fp32 graph that doesn't compute what PyTorch does.
 
     Raises:
-        ParityError: A limit of the recipe is not kept; the message has every figure beside its limit.
+        ParityError: A limit is not kept; the message has every such figure beside its limit.
     """
-    flips, max_dp, mean_dp = QUANTISED_LIMITS if pruned else LIMITS.get(recipe, QUANTISED_LIMITS)
-    # Texts on the very edge flip by chance: the count may exceed its share by two standard deviations (Poisson).
-    expected = flips * parity.texts
-    allowed = int(expected + 2 * math.sqrt(expected))
-    checks = [
-        ("label flips", parity.label_flips, allowed),
-        ("max |dp|", parity.max_dp, max_dp),
-        ("mean |dp|", parity.mean_dp, mean_dp),
-    ]
-    broken = [f"{name} {found:.4g} (limit {limit:.4g})" for name, found, limit in checks if not found <= limit]
+    broken = [check for check in checks(parity, LIMITS["fp32"]) if not check.holds]
     if broken:
-        advice = "check the checkpoint and its tokenizer" if recipe == "fp32" else "try " + _others(recipe)
-        if pruned:
-            advice = (
-                "the vocabulary was pruned: compare on texts like those of --vocabulary (--texts), give it more of "
-                "them, or leave it out"
-            )
+        figures = ", ".join(f"{check.name} {check.found:.4g} (limit {check.limit:.4g})" for check in broken)
         raise ParityError(
-            f"recipe {recipe} falls short of PyTorch on {parity.texts} texts: {', '.join(broken)}; {advice}"
+            f"recipe fp32 falls short of PyTorch on {parity.texts} texts: {figures}; "
+            "check the checkpoint and its tokenizer"
         )
 
 
-def _others(recipe: str) -> str:
-    return " or ".join(f"--recipe {other}" for other in ("int8-row", "fp32") if other != recipe)
-
-
-def _probability(logits: NDArray[np.float32], index: int) -> NDArray[np.float64]:
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the softmax of logits `[texts, labels]`."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    probability: NDArray[np.float64] = shifted[:, index] / shifted.sum(1)
-    return probability
+    return np.asarray(shifted / shifted.sum(1, keepdims=True))

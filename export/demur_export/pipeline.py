@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import demur
 from demur import _bundle as demur_bundle
+from demur import _machine
 from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
@@ -26,14 +27,15 @@ from demur_export import (
     corpus,
     ngrams,
     parity,
-    quantize,
     templates,
     vocabulary,
+    walk,
 )
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert, modernbert
 from demur_export.graph.ngrams import attach
 from demur_export.graph.parameters import Parameters
+from demur_export.quantize import Quantised
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
@@ -63,7 +65,8 @@ class Options:
     Attributes:
         source: The checkpoint's folder.
         out: The bundle's folder.
-        recipe: One of `quantize.RECIPES`.
+        recipe: `auto`, or one of `quantize.RECIPES`.
+        accept: Whether to keep the nearest bundle even if the recipe falls short of the gate.
         template: A template's name or file; None to recognise it.
         texts: Conversations to calibrate on and compare with; None for demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
@@ -74,7 +77,8 @@ class Options:
 
     source: Path
     out: Path
-    recipe: str = "int8-row"
+    recipe: str = walk.AUTO
+    accept: bool = False
     template: str | None = None
     texts: Path | None = None
     vocabulary: Path | None = None
@@ -124,7 +128,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         ids = _ids(folder, conversations)
         say(f"PyTorch on {len(ids)} texts")
         reference = torch_logits(source, ids)
-        parity.gate(parity.compare(logits(tuned, ids), reference, source.refusal), "fp32")
+        parity.check_graph(parity.compare(logits(tuned, ids), reference, source.refusal))
         tokenizer = source.tokenizer
         if options.vocabulary and pruned_for:
             pruned = vocabulary.prune(tokenizer, _used(folder, pruned_for))
@@ -136,19 +140,32 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
             whole, ids = ids, _ids(folder, conversations)
             manifest["exported"]["vocabulary"] = pruned.record(options.vocabulary, len(pruned_for), whole, ids)
-        say(f"recipe {options.recipe}")
-        made = quantize.RECIPES[options.recipe](tuned, ids[_CALIBRATION])
-        manifest["files"] = bundle.write_model(folder, made.model, tokenizer)
+        unseen, true = conversations[_UNSEEN], reference[_UNSEEN]
+
+        def judge(recipe: str, made: Quantised) -> walk.Try:
+            say(f"recipe {recipe}: {made.products} products in 8 bits, {len(made.left)} left in fp32")
+            manifest["recipe"], manifest["files"] = recipe, bundle.write_model(folder, made.model, tokenizer)
+            found = _compare(folder, manifest, unseen, true, source.refusal)
+            return walk.Try(recipe, made, manifest["files"]["model"]["bytes"], found)
+
+        taken, tried = walk.walk(options.recipe, tuned, ids[_CALIBRATION], source.refusal, judge)
+        if taken is None:
+            if not options.accept:
+                raise walk.failure(options.recipe, tried, pruned=options.vocabulary is not None)
+            taken = walk.nearest(tried)
+            if taken is not tried[-1]:
+                judge(taken.recipe, taken.made)
+        found = taken.parity
         manifest["exported"] |= {
-            "products in int8": made.products,
-            "inputs smoothed": made.smoothed,
-            "inputs with fixed scales": made.fixed,
+            "products in 8 bits": taken.made.products,
+            "products in fp32": ", ".join(taken.made.left) or "none",
+            "inputs smoothed": taken.made.smoothed,
+            "inputs with fixed scales": taken.made.fixed,
+            "tried": [one.record() for one in tried],
         }
-        found = _compare(folder, manifest, conversations[_UNSEEN], reference[_UNSEEN], source.refusal)
-        manifest["parity"] = found.record()
+        manifest["parity"] = found.record() | {"within_gate": parity.passes(found), "processor": _machine.processor()}
         bundle.write_manifest(folder, manifest)
         (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
-        parity.gate(found, options.recipe, pruned=options.vocabulary is not None)
     return found
 
 

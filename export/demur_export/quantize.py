@@ -1,29 +1,37 @@
 """Recipes: how weights and activations are quantised. One function a recipe.
 
-`int8` is the usual dynamic quantisation: one scale for all activations of a product, so a text's answer depends on
-what shares its run. `int8-row` scales every row (token) by its own maximum, or by a scale fixed ahead where that is
-nearly as near; it moves outlier channels from activations into weights beforehand, and rounds weights so that their
-errors cancel on real inputs.
+`int8` has one scale for all activations of a product, so a text's answer depends on what shares its run. `int8-row`
+scales every row (token) by its own maximum, or by a scale fixed ahead where that is nearly as near. Both move outlier
+channels from activations into weights beforehand, and round weights so that their errors cancel on real inputs.
+`int8-weights` leaves activations in fp32. `fp16` is for CUDA.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from demur_export.graph.builder import CONTRIB, WORDS
+from demur_export import half, products
+from demur_export.graph.builder import CONTRIB
 from demur_export.graph.editor import Editor, node
+from demur_export.parity import distance
 from demur_export.plan import Choice, mixed, search
+from demur_export.products import Rows
 from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest
 from demur_export.run import Texts, logits, observe
 from demur_export.smoothing import groups, lift, smooth, smoothed
 
-# How many times the mean square error of the logits scales fixed ahead may cost: they save 4 to 8 % of the time.
-_FIXED_NOISE = 3.0
+# How many times as far from fp32 scales fixed ahead may be as those of rows: they save 4 to 8 % of the time.
+_FIXED_NOISE = 1.7
+# 1 is fp32: products of `MatMulNBits` with activations as they are. 4 would quantise activations in blocks, and an
+# outlier spoils its block (onnxruntime's ContribOperators.md, attribute accuracy_level).
+_FP32_ACTIVATIONS = 1
+# Weights that share a scale of four bytes: an eighth of a byte more for each.
+_BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,75 @@ class Quantised:
 
     Attributes:
         model: The graph.
-        products: Matrix products with constant weights that are in int8 now.
+        products: Matrix products with constant weights that are in 8 bits now.
         smoothed: Inputs of products that were smoothed.
         fixed: Inputs of products with a scale fixed ahead.
+        left: Names of the products that were left in fp32.
     """
 
     model: onnx.ModelProto
     products: int
     smoothed: int = 0
     fixed: int = 0
+    left: tuple[str, ...] = ()
+
+
+class Calibrated:
+    """A graph with all that `int8` and `int8-row` take from calibration texts; each part is made when it is needed.
+
+    Args:
+        model: The fp32 graph.
+        calibration: Token ids `[1, n]` of real texts. They give the inputs' ranges and correlations, and tell which
+            smoothing to keep.
+    """
+
+    def __init__(self, model: onnx.ModelProto, calibration: Texts) -> None:
+        self.model, self.calibration = model, calibration
+        sources = list(groups(Editor(model)))
+        observed = observe(model, sources, calibration)
+        self._by_row, self._ahead = search(model, observed, fixed=False), search(model, observed, fixed=True)
+        self.grams = {source: seen.gram for source, seen in observed.items()}
+        self.errors = {source: choice.error for source, choice in self._by_row.items()}
+        self._rounded: dict[str, Rounded] = {}
+
+    @cached_property
+    def reference(self) -> NDArray[np.float32]:
+        """The fp32 graph's logits of the calibration texts."""
+        return logits(self.model, self.calibration)
+
+    def distance(self, made: Quantised) -> float:
+        """How far a quantised graph is from the fp32 graph on the calibration texts, as the gate measures it."""
+        return distance(logits(made.model, self.calibration), self.reference)
+
+    @cached_property
+    def rows(self) -> Quantised:
+        """Every input with a scale for each row: plain, or smoothed if that is nearer."""
+        return self.by_rows()
+
+    def by_rows(self, left: Collection[str] = ()) -> Quantised:
+        """As `rows`, but for the products whose names are in `left`: they stay in fp32."""
+        return by_choices(self.model, self._choices, self.grams, left, self._rounded)
+
+    @cached_property
+    def _choices(self) -> Mapping[str, Choice]:
+        plain = self.distance(by_choices(self.model, {}, self.grams))
+        eased = self.distance(by_choices(self.model, self._by_row, self.grams, rounded=self._rounded))
+        if eased <= plain:
+            return self._by_row
+        self._rounded.clear()
+        return {}
+
+    @cached_property
+    def faster(self) -> Quantised | None:
+        """As `rows`, but with scales fixed ahead where these fit nearly as well; None if there are none that do."""
+        made = by_choices(self.model, mixed(self._by_row, self._ahead), self.grams)
+        return made if made.fixed and self.distance(made) <= _FIXED_NOISE * self.distance(self.rows) else None
+
+    @cached_property
+    def tensors(self) -> Quantised:
+        """Every input with one scale for all rows: plain, or smoothed if that is nearer."""
+        found = [_per_tensor(self.model, {}, {}), _per_tensor(self.model, _smoothing(self._ahead), self.grams)]
+        return min(found, key=self.distance)
 
 
 def fp32(model: onnx.ModelProto, calibration: Texts) -> Quantised:
@@ -49,8 +117,114 @@ def fp32(model: onnx.ModelProto, calibration: Texts) -> Quantised:
 
 
 def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
-    """Weights per column, activations with one scale for the whole tensor; embeddings per row."""
+    """Weights per column, activations with one scale for the whole tensor; embeddings per row.
+
+    Args:
+        model: The fp32 graph.
+        calibration: Token ids `[1, n]` of real texts; without any, nothing is smoothed and weights are rounded to the
+            nearest step.
+    """
+    return Calibrated(model, calibration).tensors if calibration else _per_tensor(model, {}, {})
+
+
+def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
+    """Weights per column; activations per row, or as fixed ahead; inputs smoothed where that helps; embeddings per row.
+
+    Args:
+        model: The fp32 graph.
+        calibration: Token ids `[1, n]` of real texts. Of plain rows and smoothed ones those are taken that are nearer
+            to the fp32 graph; fixed scales, where they stay nearly as near.
+    """
+    found = Calibrated(model, calibration)
+    return found.faster or found.rows
+
+
+def int8_weights(model: onnx.ModelProto, calibration: Texts) -> Quantised:
+    """Weights in blocks of a column, activations as they are; embeddings per row."""
     editor = Editor(model)
+    count = 0
+    for product, weight in editor.products():
+        width, columns = weight.shape
+        blocks = -(-width // _BLOCK)
+        padded = np.zeros((columns, blocks * _BLOCK), np.float32)
+        padded[:, :width] = weight.T
+        padded = padded.reshape(columns, blocks, _BLOCK)
+        scale = np.maximum(np.abs(padded).max(2) / 127, 1e-12).astype(np.float32)
+        # The kernel's zero point is 128 where none is given.
+        stored = editor.put(f"{product.name}.weight.q", (np.rint(padded / scale[..., None]) + 128).astype(np.uint8))
+        inputs = [product.input[0], stored, editor.put(f"{product.name}.weight.scale", scale)]
+        sizes = {"K": width, "N": columns, "bits": 8, "block_size": _BLOCK, "accuracy_level": _FP32_ACTIVATIONS}
+        editor.replace(product, [node("MatMulNBits", product.output[0], inputs, CONTRIB, **sizes)])
+        count += 1
+    products.embeddings(editor)
+    return Quantised(editor.model(), count)
+
+
+def fp16(model: onnx.ModelProto, calibration: Texts) -> Quantised:
+    """Weights and activations in half precision, logits in fp32."""
+    return Quantised(half.convert(model), 0)
+
+
+RECIPES: dict[str, Callable[[onnx.ModelProto, Texts], Quantised]] = {
+    "int8-row": int8_row,
+    "int8": int8,
+    "int8-weights": int8_weights,
+    "fp16": fp16,
+    "fp32": fp32,
+}
+
+
+def by_choices(
+    model: onnx.ModelProto,
+    choices: Mapping[str, Choice],
+    grams: Mapping[str, Gram],
+    left: Collection[str] = (),
+    rounded: dict[str, Rounded] | None = None,
+) -> Quantised:
+    """Quantise every product as chosen for its input; one scale for each row where nothing is.
+
+    Args:
+        model: The fp32 graph.
+        choices: How each input of products becomes uint8.
+        grams: What each input's rows looked like, for rounding the weights.
+        left: Names of products to leave in fp32.
+        rounded: Weights rounded before with the same choices, by their product's name; what is missing is added.
+    """
+    scales = _smoothing(choices)
+    steps = {source: choice.steps for source, choice in choices.items() if choice.steps is not None}
+    eased = _eased(grams, scales)
+    # A smoothed input has a name of its own, unless the smoothing is done by what makes it.
+    steps |= {smoothed(source): found for source, found in steps.items()}
+    editor = Editor(smooth(model, scales))
+    # subtle: before any product is replaced, since a bias that moves into a product is no longer seen behind it.
+    shifts = {product.input[0]: lift(editor, product.input[0]) for product, _ in editor.products()}
+    done: dict[str, Rows | Steps] = {}
+    rounded = {} if rounded is None else rounded
+    count = 0
+    for product, weight in editor.products():
+        if product.name in left:
+            continue
+        source = product.input[0]
+        if source not in done:
+            done[source] = (
+                products.quantise_ahead(editor, product, steps[source])
+                if source in steps
+                else products.quantise_rows(editor, product, shifts[source])
+            )
+        if product.name not in rounded:
+            rounded[product.name] = _rounded(weight, eased.get(source))
+        products.replace(editor, product, rounded[product.name], done[source])
+        count += 1
+    products.embeddings(editor)
+    fixed = sum(choice.steps is not None for choice in choices.values())
+    return Quantised(editor.model(), count, smoothed=len(scales), fixed=fixed, left=tuple(left))
+
+
+def _per_tensor(
+    model: onnx.ModelProto, scales: Mapping[str, NDArray[np.float32]], grams: Mapping[str, Gram]
+) -> Quantised:
+    eased = _eased(grams, scales)
+    editor = Editor(smooth(model, scales))
     done: set[str] = set()
     count = 0
     for product, weight in editor.products():
@@ -59,169 +233,23 @@ def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
             done.add(source)
             parts = [f"{source}.q", f"{source}.scale", f"{source}.zero"]
             editor.insert_before(product, [helper.make_node("DynamicQuantizeLinear", [source], parts)])
-        weight_q, weight_scale = _put_weight(editor, product.name, nearest(weight))
-        inputs = [f"{source}.q", weight_q, f"{source}.scale", weight_scale, f"{source}.zero"]
+        stored, scale = products.put_weight(editor, product.name, _rounded(weight, eased.get(source)))
+        inputs = [f"{source}.q", stored, f"{source}.scale", scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])
         count += 1
-    _embeddings(editor)
-    return Quantised(editor.model(), count)
+    products.embeddings(editor)
+    return Quantised(editor.model(), count, smoothed=len(scales))
 
 
-def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
-    """Weights per column; activations per row, or as fixed ahead; inputs smoothed where that helps; embeddings per row.
-
-    Args:
-        model: The fp32 graph.
-        calibration: Token ids `[1, n]` of real texts. They give the inputs' ranges and correlations. Of plain rows and
-            smoothed ones those are taken whose logits are nearer to the fp32 graph's; fixed scales, where they stay
-            nearly as near.
-    """
-    sources = list(groups(Editor(model)))
-    observed = observe(model, sources, calibration)
-    by_row, ahead = search(model, observed, fixed=False), search(model, observed, fixed=True)
-    grams = {source: observed[source].gram for source in sources}
-    reference = logits(model, calibration)
-
-    def noise(made: Quantised) -> float:
-        return float(np.mean((logits(made.model, calibration) - reference) ** 2))
-
-    best, least = min(
-        ((made, noise(made)) for made in (by_choices(model, {}, grams), by_choices(model, by_row, grams))), key=_last
-    )
-    faster = by_choices(model, mixed(by_row, ahead), grams)
-    return faster if faster.fixed and noise(faster) <= _FIXED_NOISE * least else best
+def _rounded(weight: NDArray[np.float32], gram: Gram | None) -> Rounded:
+    return nearest(weight) if gram is None else compensated(weight, gram)
 
 
-RECIPES: dict[str, Callable[[onnx.ModelProto, Texts], Quantised]] = {"fp32": fp32, "int8": int8, "int8-row": int8_row}
+def _smoothing(choices: Mapping[str, Choice]) -> dict[str, NDArray[np.float32]]:
+    return {source: choice.smoothing for source, choice in choices.items() if choice.smoothing is not None}
 
 
-def _last(pair: tuple[Quantised, float]) -> float:
-    return pair[1]
-
-
-def by_choices(model: onnx.ModelProto, choices: Mapping[str, Choice], grams: Mapping[str, Gram]) -> Quantised:
-    """Quantise every product as chosen for its input; one scale for each row where nothing is."""
-    scales = {source: choice.smoothing for source, choice in choices.items() if choice.smoothing is not None}
-    steps = {source: choice.steps for source, choice in choices.items() if choice.steps is not None}
+def _eased(grams: Mapping[str, Gram], scales: Mapping[str, NDArray[np.float32]]) -> dict[str, Gram]:
+    """Return the grams of inputs as they are once smoothed, under both names that a smoothed input can have."""
     eased = {source: gram.smoothed(scales[source]) if source in scales else gram for source, gram in grams.items()}
-    # A smoothed input has a name of its own, unless the smoothing is done by what makes it.
-    steps |= {smoothed(source): found for source, found in steps.items()}
-    eased |= {smoothed(source): gram for source, gram in eased.items()}
-    editor = Editor(smooth(model, scales))
-    done: dict[str, Rows | Steps] = {}
-    count = 0
-    for product, weight in editor.products():
-        source = product.input[0]
-        if source not in done:
-            done[source] = (
-                _quantise_ahead(editor, product, steps[source]) if source in steps else _quantise_rows(editor, product)
-            )
-        rounded = compensated(weight, eased[source]) if source in eased else nearest(weight)
-        _replace(editor, product, rounded, done[source])
-        count += 1
-    _embeddings(editor)
-    fixed = sum(choice.steps is not None for choice in choices.values())
-    return Quantised(editor.model(), count, smoothed=len(scales), fixed=fixed)
-
-
-def _replace(editor: Editor, product: onnx.NodeProto, rounded: Rounded, found: "Rows | Steps") -> None:
-    """Put the int8 product in the place of `product`, and of the bias behind it where the kernel can add it."""
-    source, out = product.input[0], product.output[0]
-    weight, scale = _put_weight(editor, product.name, rounded)
-    if isinstance(found, Steps):
-        inputs = [f"{source}.q", weight, f"{source}.step", scale, f"{source}.zero"]
-        (behind,) = editor.consumers(out)
-        bias = behind.input[1] if behind.op_type in ("Add", "BiasGelu") else ""
-        if behind.op_type == "Add" and behind.input[0] == out and editor.constant(bias) is not None:
-            editor.replace(product, [node("MatMulIntegerToFloat", behind.output[0], [*inputs, "", bias], CONTRIB)])
-            editor.replace(behind, [])
-        elif behind.op_type == "BiasGelu":
-            editor.replace(product, [node("MatMulIntegerToFloat", out, [*inputs, "", bias], CONTRIB)])
-            editor.replace(behind, [node("Gelu", behind.output[0], [out], CONTRIB)])
-        else:
-            editor.replace(product, [node("MatMulIntegerToFloat", out, inputs, CONTRIB)])
-        return
-    unit, inputs = f"{product.name}.unit", [f"{source}.q", weight, found.step, scale, found.zero]
-    editor.replace(
-        product, [node("MatMulIntegerToFloat", unit, inputs, CONTRIB), node("Mul", out, [unit, f"{source}.max"])]
-    )
-    if found.shift is not None:
-        _take_back(editor, out, found.shift @ (rounded.steps * rounded.scale))
-
-
-def _quantise_ahead(editor: Editor, product: onnx.NodeProto, steps: Steps) -> Steps:
-    """Make the input of `product` uint8 in fixed `steps`."""
-    source = product.input[0]
-    size, zero = editor.put(f"{source}.step", np.array(steps.size)), editor.put(f"{source}.zero", np.array(steps.zero))
-    editor.insert_before(product, [node("QuantizeLinear", f"{source}.q", [source, size, zero])])
-    return steps
-
-
-class Rows(NamedTuple):
-    """How an input became uint8 by rows: names of the step and the zero point, and what was added to it before."""
-
-    step: str
-    zero: str
-    shift: NDArray[np.float32] | None
-
-
-def _quantise_rows(editor: Editor, product: onnx.NodeProto) -> Rows:
-    """Make the input of `product` `[..., width]`, divided by its rows' maxima `[..., 1]`, uint8.
-
-    Around 128 where values have both signs; from 0 behind a GELU, whose least value is known, so that all 256 steps
-    serve the positive side. A row of zeros has the maximum 0: whatever its steps become, the product is 0.
-    """
-    source = product.input[0]
-    shift = lift(editor, source)
-    if shift is None:
-        step, zero = editor.put("row.step", np.array(1 / 127, np.float32)), np.array(128, np.uint8)
-        first, measured, scaled = node("Abs", f"{source}.abs", [source]), f"{source}.abs", source
-    else:
-        step, zero = editor.put("row.step.positive", np.array(1 / 255, np.float32)), np.array(0, np.uint8)
-        added = editor.put(f"{source}.shift", shift)
-        first, measured, scaled = node("Add", f"{source}.up", [source, added]), f"{source}.up", f"{source}.up"
-    zero_name = editor.put(f"row.zero.{zero}", zero)
-    nodes = [
-        first,
-        node("ReduceMax", f"{source}.max", [measured], axes=[-1], keepdims=1),
-        node("Div", f"{source}.scaled", [scaled, f"{source}.max"]),
-        node("QuantizeLinear", f"{source}.q", [f"{source}.scaled", step, zero_name]),
-    ]
-    editor.insert_before(product, nodes)
-    return Rows(step, zero_name, shift)
-
-
-def _take_back(editor: Editor, product: str, surplus: NDArray[np.float32]) -> None:
-    """Subtract what a shifted input adds to a product, in the bias that follows it."""
-    (added,) = editor.consumers(product)
-    bias = editor.constant(added.input[1])
-    assert bias is not None
-    editor.put(added.input[1], (bias - surplus).astype(np.float32))
-
-
-def _put_weight(editor: Editor, name: str, rounded: Rounded) -> tuple[str, str]:
-    """Store a weight as int8 with a scale for each column."""
-    return (
-        editor.put(f"{name}.weight.q", rounded.steps),
-        editor.put(f"{name}.weight.scale", rounded.scale),
-    )
-
-
-def _embeddings(editor: Editor) -> None:
-    """Store the word embeddings as int8 with a scale for each row: rows are looked up one by one."""
-    table = editor.constant(WORDS)
-    gather = next(n for n in editor.nodes if n.op_type == "Gather" and n.input[0] == WORDS)
-    assert table is not None
-    scale = np.maximum(np.abs(table).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
-    quantised = editor.put(f"{WORDS}.q", np.rint(table / scale).astype(np.int8))
-    scales = editor.put(f"{WORDS}.scale", scale)
-    ids, out = gather.input[1], gather.output[0]
-    editor.replace(
-        gather,
-        [
-            node("Gather", f"{out}.q", [quantised, ids]),
-            node("Cast", f"{out}.unit", [f"{out}.q"], to=onnx.TensorProto.FLOAT),
-            node("Gather", f"{out}.scale", [scales, ids]),
-            node("Mul", out, [f"{out}.unit", f"{out}.scale"]),
-        ],
-    )
+    return eased | {smoothed(source): gram for source, gram in eased.items()}

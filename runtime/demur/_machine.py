@@ -4,9 +4,11 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
 # What demur's int8 graphs can use, in the spelling of /proc/cpuinfo.
 _INTERESTING = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
+_UNNAMED = "unknown"
 _EXACT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 
@@ -85,6 +87,24 @@ def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
             present = set(value.split())
             return tuple(name for name in _INTERESTING if name in present)
     return ()
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """Return this processor's name, its machine type such as `x86_64` or `aarch64`, and its instruction sets.
+
+    The name is the kernel's, or what Python knows where the kernel gives none, as on most aarch64.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":") for line in lines)
+    name = next((value.strip() for key, _, value in named if key.strip() == "model name"), platform.processor())
+    return {
+        "name": name or _UNNAMED,
+        "machine": platform.machine(),
+        "instruction_sets": list(instruction_sets(cpuinfo)),
+    }
 
 
 def int8_saturates(machine: str | None = None, sets: tuple[str, ...] | None = None) -> bool:

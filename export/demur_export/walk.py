@@ -1,0 +1,159 @@
+"""Walks through recipes, from fast to exact, and takes the first that keeps the gate's limits."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from demur.errors import ParityError
+from demur_export import parity, quantize, sensitivity
+from demur_export.parity import Parity
+from demur_export.quantize import Calibrated, Quantised
+from demur_export.run import Texts, logits
+
+AUTO = "auto"
+# What of the limits on |dp| a search may use up on the texts that it calibrated on: on others a graph is a little
+# farther away.
+_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Try:
+    """One bundle that was made, and how far it is from PyTorch on texts that quantisation has not seen."""
+
+    recipe: str
+    made: Quantised
+    size: int  # bytes of the graph
+    parity: Parity
+
+    def record(self) -> dict[str, Any]:
+        """Return what `demur.json` keeps of it."""
+        found = self.parity
+        return {
+            "recipe": self.recipe,
+            "products in 8 bits": self.made.products,
+            "products left in fp32": list(self.made.left),
+            "inputs smoothed": self.made.smoothed,
+            "inputs with fixed scales": self.made.fixed,
+            "bytes": self.size,
+            "label_flips": found.label_flips,
+            "sure_flips": found.sure_flips,
+            "max_dp": found.max_dp,
+            "mean_dp": found.mean_dp,
+            "within_gate": parity.passes(found),
+        }
+
+
+def walk(
+    recipe: str,
+    model: onnx.ModelProto,
+    calibration: Texts,
+    refusal: int,
+    judge: Callable[[str, Quantised], Try],
+) -> tuple[Try | None, list[Try]]:
+    """Make one bundle after another until one passes.
+
+    Args:
+        recipe: `auto`, or the one recipe to try, in all its variants.
+        model: The fp32 graph.
+        calibration: Token ids `[1, n]` of the texts to calibrate on.
+        refusal: The output whose probability is compared.
+        judge: Writes a bundle and compares it with PyTorch on other texts.
+
+    Returns:
+        The one that passed, if any, and all that were tried; the last one tried is the one that was written last.
+    """
+    tried: list[Try] = []
+    for name, made in _candidates(recipe, model, calibration, refusal):
+        tried.append(judge(name, made))
+        if parity.passes(tried[-1].parity):
+            return tried[-1], tried
+    return None, tried
+
+
+def nearest(tried: list[Try]) -> Try:
+    """Return the one with the least mean |dp|."""
+    return min(tried, key=lambda one: one.parity.mean_dp)
+
+
+def table(records: list[dict[str, Any]], texts: int) -> str:
+    """Return what was tried, with its figures and their limits, as a Markdown table.
+
+    Args:
+        records: One for each, as `Try.record` gives them.
+        texts: How many texts were compared.
+    """
+    flips, max_dp, mean_dp = parity.QUANTISED_LIMITS
+    lines = [
+        "| recipe | products in 8 bits | left in fp32 | scales fixed ahead | MB | label flips | of them sure | "
+        "max abs. dp | mean abs. dp | within the gate |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in records:
+        within = "yes" if one["within_gate"] else "no"
+        lines.append(
+            f"| `{one['recipe']}` | {one['products in 8 bits']} | {len(one['products left in fp32'])} | "
+            f"{one['inputs with fixed scales']} | {one['bytes'] / 1e6:.1f} | {one['label_flips']} | "
+            f"{one['sure_flips']} | {one['max_dp']:.4f} | {one['mean_dp']:.5f} | {within} |"
+        )
+    limit = f"| limit on {texts} texts | | | | | {int(flips * texts)} | 0 | {max_dp:.4f} | {mean_dp:.5f} | |"
+    return "\n".join([*lines, limit])
+
+
+def failure(recipe: str, tried: list[Try], pruned: bool) -> ParityError:
+    """Return the error of a walk on which nothing passed.
+
+    Args:
+        recipe: What was asked for.
+        tried: What was tried.
+        pruned: Whether the vocabulary was pruned. Texts unlike those that it was pruned for are then read as other
+            pieces, which no recipe can be blamed for.
+    """
+    advice = "" if recipe == AUTO else f"let --recipe {AUTO} look for one that is near enough, or "
+    if pruned:
+        advice = (
+            "the vocabulary was pruned: compare on texts like those of --vocabulary (--texts), give it more of them, "
+            "or leave it out; or "
+        )
+    best = nearest(tried)
+    texts = best.parity.texts
+    return ParityError(
+        f"recipe {recipe} falls short of PyTorch on {texts} texts:\n{table([one.record() for one in tried], texts)}\n"
+        f"{advice}accept the distance with --recipe {best.recipe} --accept"
+    )
+
+
+def _candidates(
+    recipe: str, model: onnx.ModelProto, calibration: Texts, refusal: int
+) -> Iterator[tuple[str, Quantised]]:
+    """Yield quantised graphs with their recipe, from the fastest to the most exact; each is made when asked for."""
+    asked = {recipe} if recipe != AUTO else {"int8-row", "int8", "int8-weights", "fp32"}
+    if asked & {"int8-row", "int8"}:
+        found = Calibrated(model, calibration)
+        if "int8-row" in asked:
+            if found.faster is not None:
+                yield "int8-row", found.faster
+            yield "int8-row", found.rows
+        if "int8" in asked:
+            yield "int8", found.tensors
+        if "int8-row" in asked:
+            for made in _with_some_in_fp32(found, refusal):
+                yield "int8-row", made
+    for name in ("int8-weights", "fp16", "fp32"):
+        if name in asked:
+            yield name, quantize.RECIPES[name](model, calibration)
+
+
+def _with_some_in_fp32(found: Calibrated, refusal: int) -> Iterator[Quantised]:
+    """Yield graphs with as few products in fp32 as pass on the calibration texts, then with twice as many, to half."""
+
+    def passes(made: Quantised) -> bool:
+        near = parity.compare(logits(made.model, found.calibration), found.reference, refusal)
+        return parity.passes(near, _SHARE)
+
+    order, fewest = sensitivity.left_in_fp32(found, passes)
+    most = len(order) // 2
+    while fewest is not None and fewest <= most:
+        yield found.by_rows(order[:fewest])
+        fewest = min(2 * fewest, most) if fewest < most else None
