@@ -35,8 +35,9 @@ def render(manifest: dict[str, Any], notes: str = "") -> str:
                 "reads": f"{manifest['max_tokens']} tokens; longer texts are elided in the middle",
                 "template": f"`{template}`",
                 "operating points": ", ".join(f"{k} {v:g}" for k, v in manifest["operating_points"].items()),
-                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if k != "vocabulary"),
+                "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if not isinstance(v, dict)),
                 **_vocabulary(manifest["exported"].get("vocabulary")),
+                **_interop(manifest["exported"].get("interop")),
             }
         ),
         "## Distance from PyTorch",
@@ -63,6 +64,14 @@ def _vocabulary(pruned: dict[str, Any] | None) -> dict[str, str]:
         f"{pruned['conversations']:,} conversations ({pruned['corpus']}) use, and every character and byte by itself; "
         f"the texts compared below take {more:.1%} more tokens than with all"
     }
+
+
+def _interop(record: dict[str, Any] | None) -> dict[str, str]:
+    """Return the row that says what other clients find here, if anything."""
+    if record is None:
+        return {}
+    files = ", ".join(f"`{name}`" for name, of in record.items() if "left out" not in of)
+    return {"other clients": f"the folder [interop](interop/README.md) has {files}"}
 
 
 def _front_matter(manifest: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from demur_export import bundle, card, catalogue, checkpoint, convert, corpus, p
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph import bert, modernbert
 from demur_export.graph.parameters import Parameters
+from demur_export.interop import folder as interop
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
@@ -53,6 +54,7 @@ class Options:
         template: A template's name or file; None to recognise it.
         texts: Conversations to calibrate on and compare with; None for demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
+        interop: Whether to add the folder that other clients read.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
         entry: What the catalogue says of the checkpoint, if it was asked for by its name there.
@@ -64,6 +66,7 @@ class Options:
     template: str | None = None
     texts: Path | None = None
     vocabulary: Path | None = None
+    interop: bool = False
     name: str | None = None
     repository: str | None = None
     revision: str | None = None
@@ -103,7 +106,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         say(f"PyTorch on {len(ids)} texts")
         reference = torch_logits(source, ids)
         parity.gate(parity.compare(logits(tuned, ids), reference, source.refusal), "fp32")
-        tokenizer = source.tokenizer
+        tokenizer, pruned = source.tokenizer, None
         if options.vocabulary and pruned_for:
             pruned = vocabulary.prune(tokenizer, _used(folder, pruned_for))
             say(f"vocabulary of {len(pruned.kept)} entries in the place of {pruned.before}")
@@ -124,6 +127,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         }
         found = _compare(folder, manifest, conversations[_UNSEEN], reference[_UNSEEN], source.refusal)
         manifest["parity"] = found.record()
+        if options.interop:
+            say("graphs for other clients")
+            parts = interop.Made(source, tokenizer, tuned, made.model, pruned)
+            texts = (ids[_CALIBRATION], ids[_UNSEEN], reference[_UNSEEN])
+            manifest["exported"]["interop"] = interop.write(folder, manifest, parts, *texts, say)
         bundle.write_manifest(folder, manifest)
         (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
         parity.gate(found, options.recipe, pruned=options.vocabulary is not None)
