@@ -24,8 +24,9 @@ import _checkpoints
 import _modernbert
 from transformers import AutoModelForSequenceClassification
 
+from demur._session import MASK
 from demur_export import checkpoint, quantize
-from demur_export.graph.masked import IDS, MASK, TYPES, masked
+from demur_export.graph.masked import IDS, TYPES, masked
 from demur_export.graph.parameters import Parameters
 from demur_export.pipeline import BUILDERS
 

@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
         help="JSONL of conversations; entries of the vocabulary that they don't use are left out, but for characters",
     )
     parser.add_argument(
+        "--padded",
+        action="store_true",
+        help="for CUDA: a graph that takes texts of several lengths in one run, padded (with --recipe fp32 or fp16)",
+    )
+    parser.add_argument(
         "--interop",
         action="store_true",
         help="add the folder interop, which optimum and transformers.js read: standard inputs, fp32 and int8",
@@ -126,6 +131,7 @@ def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options"
         template=asked.template or (entry.template if entry else None),
         texts=asked.texts,
         vocabulary=asked.vocabulary,
+        padded=asked.padded,
         interop=asked.interop,
         name=asked.name or (entry.name if entry else None),
         repository=repository,

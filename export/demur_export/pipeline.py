@@ -15,12 +15,15 @@ from demur import _bundle as demur_bundle
 from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
+from demur._session import INPUT
 from demur._tokenizer import Tokenizer
+from demur.errors import ExportError
 from demur_export import bundle, card, catalogue, checkpoint, convert, corpus, parity, quantize, templates, vocabulary
 from demur_export.checkpoint import Checkpoint
-from demur_export.graph import bert, modernbert
+from demur_export.graph import bert, masked, modernbert
 from demur_export.graph.parameters import Parameters
 from demur_export.interop import folder as interop
+from demur_export.interop.folder import UNQUANTISED
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 
@@ -54,6 +57,7 @@ class Options:
         template: A template's name or file; None to recognise it.
         texts: Conversations to calibrate on and compare with; None for demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
+        padded: Whether the graph takes padded texts and a mask, as CUDA gains by.
         interop: Whether to add the folder that other clients read.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
@@ -66,6 +70,7 @@ class Options:
     template: str | None = None
     texts: Path | None = None
     vocabulary: Path | None = None
+    padded: bool = False
     interop: bool = False
     name: str | None = None
     repository: str | None = None
@@ -90,6 +95,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     Raises:
         ExportError: The checkpoint can't become a bundle, or the bundle falls short; `out` is as it was then.
     """
+    if options.padded and options.recipe not in UNQUANTISED:
+        raise ExportError(
+            f"recipe {options.recipe} is for CPUs, which gain nothing by padding; "
+            f"--padded is for --recipe {' or '.join(UNQUANTISED)}"
+        )
     source = checkpoint.read(options.source)
     if options.entry is not None:
         catalogue.check(options.entry, source)
@@ -118,7 +128,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             whole, ids = ids, _ids(folder, conversations)
             manifest["exported"]["vocabulary"] = pruned.record(options.vocabulary, len(pruned_for), whole, ids)
         say(f"recipe {options.recipe}")
-        made = quantize.RECIPES[options.recipe](tuned, ids[_CALIBRATION])
+        given = masked.masked(tuned, ids=INPUT) if options.padded else tuned
+        made = quantize.RECIPES[options.recipe](given, ids[_CALIBRATION])
         manifest["files"] = bundle.write_model(folder, made.model, tokenizer)
         manifest["exported"] |= {
             "products in int8": made.products,

@@ -12,39 +12,42 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from demur._session import INPUT
+from demur._session import INPUT, MASK
 from demur_export.graph.editor import Editor, node
-from demur_export.graph.window import BEYOND
 
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+IDS, TYPES = "input_ids", "token_type_ids"
 # Where MultiHeadAttention takes its mask, among its inputs.
 _KEY_MASK = 4
+# Added to a score it leaves a weight of 0. Half precision holds it too, with a score added: a row of nothing but
+# infinities would be a row of NaN, of which even a weight of 0 makes more.
+_HIDDEN = -3e4
 
 
-def masked(model: onnx.ModelProto, types: NDArray[np.float32] | None = None) -> onnx.ModelProto:
+def masked(model: onnx.ModelProto, types: NDArray[np.float32] | None = None, *, ids: str = IDS) -> onnx.ModelProto:
     """Return the graph from `input_ids` and `attention_mask`, int64 `[batch, n]`, to `logits` `[batch, labels]`.
 
     Args:
         model: demur's graph of a BERT, RoBERTa or ModernBERT classifier, by any recipe that computes in fp32 between
-            its products.
+            its products. To mask one in half precision, mask it before it is converted.
         types: Embeddings of token types `[types, hidden]`, where the model has them: the graph has the input
             `token_type_ids` then. demur's own reads every token as of type 0.
+        ids: What the input of token ids is called.
     """
-    graph = _Masked(model)
+    graph = _Masked(model, ids)
     graph.attention()
     graph.window()
     graph.mean()
     if types is not None:
         graph.types(types)
-    return graph.model([IDS, MASK] if types is None else [IDS, MASK, TYPES])
+    return graph.model([ids, MASK] if types is None else [ids, MASK, TYPES])
 
 
 class _Masked:
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, ids: str) -> None:
         self._editor = Editor(model)
         self._first: list[onnx.NodeProto] = []  # what stands before all else: it reads inputs and constants alone
         for reader in self._editor.consumers(INPUT):
-            reader.input[:] = [IDS if name == INPUT else name for name in reader.input]
+            reader.input[:] = [ids if name == INPUT else name for name in reader.input]
 
     def attention(self) -> None:
         """Leave masked keys out where all tokens are seen."""
@@ -58,23 +61,19 @@ class _Masked:
                 mask = f"{mixing.name}.mask"
                 self._editor.insert_before(mixing, [node("Slice", mask, ["mask.keys", *cut.input[1:]])])
             mixing.input.extend([""] * (_KEY_MASK - len(mixing.input)) + [mask])
-            # subtle: the operator's default of -10,000 is no bound where a few channels are a hundred times the rest.
-            mixing.attribute.append(helper.make_attribute("mask_filter_value", BEYOND))
+            mixing.attribute.append(helper.make_attribute("mask_filter_value", _HIDDEN))
 
     def window(self) -> None:
         """Leave masked keys out of the blocks of layers that see nearby tokens."""
         band = self._editor.producer("window.band")
         if band is None:
             return
-        readers, real = self._editor.consumers("window.band"), self._number(1)
-        hidden = [node("Equal", "mask.real", [MASK, real])]
-        choices = [self._put(f"mask.{name}", np.float32(value)) for name, value in (("in", 0), ("out", BEYOND))]
-        hidden.append(node("Where", "mask.hidden", ["mask.real", *choices]))
-        self._first += hidden
+        readers = self._editor.consumers("window.band")
+        self._choose("mask.hidden", 0, _HIDDEN)
         added = [
             node("Gather", "mask.hidden.keys", ["mask.hidden", "window.key"], axis=1),  # [batch, blocks, keys]
             node("Unsqueeze", "mask.hidden.blocks", ["mask.hidden.keys", self._numbers(1, 3)]),
-            node("Add", "window.band.masked", ["window.band", "mask.hidden.blocks"]),
+            node("Min", "window.band.masked", ["window.band", "mask.hidden.blocks"]),
         ]
         self._editor.replace(band, [band, *added])
         for reader in readers:
@@ -85,15 +84,15 @@ class _Masked:
         pooling = self._editor.producer("channels.mean")
         if pooling is None:
             return
+        self._choose("mask.ones", 1, 0)
         self._first += [
-            node("Cast", "mask.weights", [MASK], to=TensorProto.FLOAT),
+            node("ReduceSum", "mask.count", ["mask.ones", self._numbers(1)], keepdims=1),
+            node("Div", "mask.weights", ["mask.ones", "mask.count"]),
             node("Unsqueeze", "mask.weights.row", ["mask.weights", self._numbers(1)]),
-            node("ReduceSum", "mask.count", ["mask.weights", self._numbers(1)], keepdims=1),
         ]
         by = [
-            node("Mul", "channels.real", ["channels", "mask.weights.row"]),
-            node("ReduceSum", "channels.sum", ["channels.real", self._numbers(2)], keepdims=0),
-            node("Div", "channels.mean", ["channels.sum", "mask.count"]),
+            node("Mul", "channels.weighted", ["channels", "mask.weights.row"]),
+            node("ReduceSum", "channels.mean", ["channels.weighted", self._numbers(2)], keepdims=0),
         ]
         self._editor.replace(pooling, by)
 
@@ -113,11 +112,18 @@ class _Masked:
         made.graph.input.extend(helper.make_tensor_value_info(i, TensorProto.INT64, ["batch", "n"]) for i in inputs)
         return made
 
+    def _choose(self, name: str, real: float, padding: float) -> None:
+        """Put `name` `[batch, n]`: one number where a token is real, another where it pads.
+
+        Both are constants, so that a recipe which changes the type of constants changes that of the result.
+        """
+        if not any(n.name == "mask.real" for n in self._first):
+            self._first.append(node("Equal", "mask.real", [MASK, self._put("int64:scalar:1", np.array(1, np.int64))]))
+        choices = [self._put(f"{name}.{i}", np.array(value, np.float32)) for i, value in enumerate((real, padding))]
+        self._first.append(node("Where", name, ["mask.real", *choices]))
+
     def _put(self, name: str, value: Any) -> str:
         return self._editor.put(name, np.asarray(value))
-
-    def _number(self, value: int) -> str:
-        return self._put(f"int64:scalar:{value}", np.array(value, np.int64))
 
     def _numbers(self, *values: int) -> str:
         return self._put("int64:" + ",".join(map(str, values)), np.array(values, np.int64))

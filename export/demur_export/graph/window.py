@@ -15,7 +15,7 @@ from demur_export.graph.builder import Builder
 # MultiHeadAttention and a bias it was 81, 70, 78 and 77 ms in blocks of 32, 64, 96 and 128.
 BLOCK = 64
 # Added to a score it leaves a weight of 0.
-BEYOND = -1e9
+_BEYOND = -1e9
 
 
 class Window:
@@ -80,7 +80,7 @@ class Window:
         key = b.add("Unsqueeze", "window.key.row", [self._keys, b.integers(1)])
         distance = b.add("Abs", "window.distance", [b.add("Sub", "window.difference", [query, key])])
         near = b.add("LessOrEqual", "window.near", [distance, b.integers(reach)])
-        choices = [b.constant(f"window.{name}", np.array(v, np.float32)) for name, v in (("in", 0), ("out", BEYOND))]
+        choices = [b.constant(f"window.{name}", np.array(v, np.float32)) for name, v in (("in", 0), ("out", _BEYOND))]
         return b.add("Where", "window.band", [near, *choices])
 
     def _divided_up(self, number: str, by: str, name: str) -> str:

@@ -15,11 +15,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from demur import _machine
-from demur._session import NO_SPINNING, OUTPUT
+from demur._session import MASK, NO_SPINNING, OUTPUT
 from demur.errors import ParityError
 from demur_export import checkpoint, convert, parity, quantize
 from demur_export.checkpoint import Checkpoint
-from demur_export.graph.masked import IDS, MASK, TYPES, masked
+from demur_export.graph.masked import IDS, TYPES, masked
 from demur_export.graph.parameters import Parameters
 from demur_export.interop import card, files
 from demur_export.run import Texts
@@ -28,7 +28,7 @@ from demur_export.vocabulary import Pruned
 FOLDER = "interop"
 MODEL, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
 # A bundle by one of these recipes has no quantised graph to hand on.
-_WHOLE = ("fp32", "fp16")
+UNQUANTISED = ("fp32", "fp16")
 _OTHERWISE = "int8-row"
 # Of a batch that is measured: texts, and tokens with their padding.
 _TEXTS, _TOKENS = 8, 8192
@@ -86,7 +86,7 @@ def write(
     _write_fp32(folder / MODEL, made)
     recipe = str(manifest["recipe"])
     quantised = made.quantised
-    if recipe in _WHOLE:
+    if recipe in UNQUANTISED:
         recipe = _OTHERWISE
         quantised = quantize.RECIPES[recipe](made.graph, calibration).model
     (folder / QUANTISED).write_bytes(masked(quantised, _types(made.source)).SerializeToString())
