@@ -23,6 +23,7 @@ torch = pytest.importorskip("torch")
 import _checkpoints
 import _modernbert
 from optimum.onnxruntime import ORTModelForSequenceClassification
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from demur_export import checkpoint, cli
@@ -31,7 +32,7 @@ from demur_export.pipeline import Options, export
 
 JS = Path(__file__).parent / "js"
 MODEL, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"
-KINDS: dict[str, Callable[[Path], Path]] = {
+KINDS: dict[str, Callable[..., Path]] = {
     "bert": _checkpoints.bert,
     "roberta": _checkpoints.roberta,
     "e5": _checkpoints.e5,
@@ -42,13 +43,31 @@ REPLIES = ["sorry", "the answer is that you can help " * 8, "I cannot help with 
 TEXTS = [f"<|user|>are you there?<|assistant|>{reply}" for reply in REPLIES]
 # Of a probability: rounding in fp32, and the gate's limit on what int8 may move.
 TOLERANCE = {MODEL: 1e-3, QUANTISED: 0.1}
+# The quantised graph has the bundle's own weights, so that it is nearer to the bundle than to PyTorch.
+NEAR = 0.01
+
+
+def mild(kind: str, folder: Path) -> Path:
+    """Write a checkpoint that any gate lets pass in int8: no outliers, and no score near a half."""
+    return head(KINDS[kind](folder, outliers=1.0), shift=0.5)
+
+
+def head(folder: Path, *, times: float = 1.0, shift: float = 0.0) -> Path:
+    """Make a classifier's logits larger, and its scores of refusal smaller."""
+    weights = load_file(folder / "model.safetensors")
+    last = "classifier.out_proj" if "classifier.out_proj.weight" in weights else "classifier"
+    for part in ("weight", "bias"):
+        weights[f"{last}.{part}"] *= times
+    weights[f"{last}.bias"] += torch.tensor([shift, -shift])
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint's folder and that of its bundle."""
     folder = tmp_path_factory.mktemp("made")
-    source = KINDS[request.param](folder / "source")
+    source = mild(request.param, folder / "source")
     export(Options(source, folder / "out", template="agentlans", interop=True))
     return source, folder / "out"
 
@@ -78,14 +97,18 @@ def _by_transformers_js(folder: Path, dtype: str, where: str) -> NDArray[np.floa
     return np.array(json.loads(run.stdout), np.float32)
 
 
-def _close(found: NDArray[np.float32], expected: NDArray[np.float32], file: str) -> None:
-    assert np.abs(found - expected).max() <= TOLERANCE[file]
+def _close(found: NDArray[np.float32], made: tuple[Path, Path], file: str) -> None:
+    source, bundle = made
+    assert np.abs(found - _by_pytorch(source, source)).max() <= TOLERANCE[file]
+    if file == QUANTISED:
+        model = demur.load(bundle, threads=1)
+        own = [model.check_text(text).score for text in TEXTS]
+        assert found[:, 1] == pytest.approx(own, abs=NEAR)
 
 
 @pytest.mark.parametrize("file", [MODEL, QUANTISED])
 def test_optimum_gives_padded_batches_pytorchs_scores(made: tuple[Path, Path], file: str) -> None:
-    source, bundle = made
-    _close(_by_optimum(bundle / "interop", file), _by_pytorch(source, source), file)
+    _close(_by_optimum(made[1] / "interop", file), made, file)
 
 
 def test_it_reads_texts_as_the_checkpoint_does(made: tuple[Path, Path]) -> None:
@@ -108,8 +131,7 @@ needs_node = pytest.mark.skipif(
 def test_transformers_js_gives_padded_batches_pytorchs_scores(
     made: tuple[Path, Path], dtype: str, file: str, where: str
 ) -> None:
-    source, bundle = made
-    _close(_by_transformers_js(bundle / "interop", dtype, where), _by_pytorch(source, source), file)
+    _close(_by_transformers_js(made[1] / "interop", dtype, where), made, file)
 
 
 def test_the_folder_has_what_clients_look_for_and_the_bundle_loads(made: tuple[Path, Path]) -> None:
@@ -134,7 +156,7 @@ def test_how_far_each_graph_is_from_pytorch_is_recorded(made: tuple[Path, Path])
 
 
 def test_the_command_adds_it_only_when_asked(tmp_path: Path) -> None:
-    source = _checkpoints.bert(tmp_path / "source", layers=1)
+    source = mild("bert", tmp_path / "source")
     command = [str(source), "--out", str(tmp_path / "out"), "--recipe", "fp32"]
     assert cli.main(command) == 0
     assert not (tmp_path / "out" / "interop").exists()
@@ -142,18 +164,12 @@ def test_the_command_adds_it_only_when_asked(tmp_path: Path) -> None:
     # A bundle that is not quantised has a quantised graph made for the folder.
     record = json.loads((tmp_path / "out" / "demur.json").read_text())["exported"]["interop"]
     assert record[QUANTISED]["recipe"] == "int8-row"
-    _close(_by_optimum(tmp_path / "out" / "interop", QUANTISED), _by_pytorch(source, source), QUANTISED)
+    _close(_by_optimum(tmp_path / "out" / "interop", QUANTISED), (source, tmp_path / "out"), QUANTISED)
 
 
 def test_a_quantised_graph_that_falls_short_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    source = _checkpoints.bert(tmp_path / "source")
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(source / "model.safetensors")
-    weights["classifier.weight"] *= 40  # and with it what rounding moves
-    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    source = head(_checkpoints.e5(tmp_path / "source"), times=4.0)  # and what rounding moves is four times as much
     said: list[str] = []
-    # Half of the gate's own texts would do; the fp32 graph has to keep its limit too.
     export(Options(source, tmp_path / "out", recipe="fp32", interop=True), said.append)
     folder = tmp_path / "out" / "interop"
     record = json.loads((tmp_path / "out" / "demur.json").read_text())["exported"]["interop"]
@@ -167,16 +183,15 @@ def test_a_quantised_graph_that_falls_short_is_left_out_with_the_reason(tmp_path
 
 
 def test_a_pruned_vocabulary_is_that_of_the_folder_too(tmp_path: Path) -> None:
-    source, used = _checkpoints.e5(tmp_path / "source"), tmp_path / "used.jsonl"
+    source, used = mild("e5", tmp_path / "source"), tmp_path / "used.jsonl"
     used.write_text("".join(json.dumps({"prompt": "are you there?", "response": r}) + "\n" for r in REPLIES * 5))
     options = Options(source, tmp_path / "out", recipe="fp32", texts=used, vocabulary=used, interop=True)
     export(options)
     folder = tmp_path / "out" / "interop"
     tokenizer, config = AutoTokenizer.from_pretrained(folder), json.loads((folder / "config.json").read_text())
     assert len(tokenizer) == config["vocab_size"] < len(AutoTokenizer.from_pretrained(source))
-    expected = _by_pytorch(source, source)
     for file in (MODEL, QUANTISED):
-        _close(_by_optimum(folder, file), expected, file)
+        _close(_by_optimum(folder, file), (source, tmp_path / "out"), file)
 
 
 def _files(folder: Path) -> dict[str, Any]:
