@@ -17,13 +17,16 @@ pytestmark = [
 ]
 
 
-def test_cuda_agrees_with_the_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("padded", [False, True])
+def test_cuda_agrees_with_the_cpu(tmp_path: Path, padded: bool) -> None:
     pytest.importorskip("torch")
     import _checkpoints
 
     from demur_export.pipeline import Options, export
 
-    export(Options(_checkpoints.bert(tmp_path / "source"), tmp_path / "out", recipe="fp32"))
+    export(Options(_checkpoints.bert(tmp_path / "source"), tmp_path / "out", recipe="fp32", padded=padded))
     on_cpu, on_gpu = (demur.load(tmp_path / "out", device=device) for device in ("cpu", "cuda"))
-    for text in ("sorry", "the answer is that you can", "help " * 100):
-        assert on_gpu.check(text).score == pytest.approx(on_cpu.check(text).score, abs=1e-3)
+    texts = ["sorry", "the answer is that you can", "help " * 100]
+    expected = [on_cpu.check(text).score for text in texts]
+    assert [on_gpu.check(text).score for text in texts] == pytest.approx(expected, abs=1e-3)
+    assert [verdict.score for verdict in on_gpu.stream(texts)] == pytest.approx(expected, abs=1e-3)

@@ -18,10 +18,11 @@ pytest.importorskip("torch")
 import _checkpoints
 
 import demur
-from demur._session import INPUT, OUTPUT
+from demur._session import INPUT, MASK, OUTPUT
 from demur.errors import CheckpointError
 from demur_export import checkpoint, ngrams
 from demur_export.graph.builder import Builder
+from demur_export.graph.masked import masked
 from demur_export.graph.ngrams import attach
 from demur_export.ngrams import FILE, Ngrams, places
 from demur_export.pipeline import Options, export
@@ -36,16 +37,26 @@ def table(buckets: int = BUCKETS, after: int = TAG) -> Ngrams:
     return Ngrams(weights, 0.013, after)
 
 
-@pytest.fixture(scope="module")
-def run() -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+def graph() -> onnx.ModelProto:
     """A graph whose own logits are all 0, with the table attached to the second."""
     b = Builder()
     rows = b.add("Shape", "rows", [INPUT], end=1)
     b.add("ConstantOfShape", OUTPUT, [b.add("Concat", "shape", [rows, b.integers(2)], axis=0)])
     model = attach(b.model(2, 512), table(), refusal=1)
     onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return model
+
+
+@pytest.fixture(scope="module")
+def run() -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(graph().SerializeToString())
     return lambda ids: np.asarray(session.run(None, {INPUT: ids})[0])
+
+
+@pytest.fixture(scope="module")
+def run_padded() -> Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]]:
+    session = onnxruntime.InferenceSession(masked(graph(), ids=INPUT).SerializeToString())
+    return lambda ids, mask: np.asarray(session.run(None, {INPUT: ids, MASK: mask})[0])
 
 
 def expected(ids: list[int]) -> float:
@@ -79,6 +90,20 @@ def test_a_text_of_any_length_scores_alone_as_in_a_batch_and_as_in_numpy(
 ) -> None:
     alone = run(np.array([ids]))[0, 1]
     assert alone == run(np.array([ids[::-1], ids]))[1, 1] == np.float32(table().score(np.array(ids)))
+
+
+@given(st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=30), min_size=1, max_size=5), st.integers(0, 12))
+def test_padding_adds_no_n_grams(
+    run_padded: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float32]],
+    texts: list[list[int]],
+    padding: int,
+) -> None:
+    longest = max(map(len, texts))
+    mask = np.array([[1] * len(ids) + [0] * (longest - len(ids)) for ids in texts])
+    # Where the role tag itself pads, the last one is no longer a reply's: tokenizers pad with a token of its own.
+    padding = padding if padding != TAG else 0
+    found = run_padded(np.array([ids + [padding] * (longest - len(ids)) for ids in texts]), mask)
+    assert list(found[:, 1]) == [np.float32(table().score(np.array(ids))) for ids in texts]
 
 
 def test_a_repeated_phrase_counts_once_and_the_prompt_never() -> None:

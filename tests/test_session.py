@@ -60,7 +60,9 @@ def test_an_int8_bundle_never_pretends_to_run_on_cuda() -> None:
 @pytest.mark.skipif("CUDAExecutionProvider" in ort.get_available_providers(), reason="this onnxruntime has CUDA")
 def test_cuda_without_its_provider_is_an_error_with_the_pip_line() -> None:
     bundle = read(find(None))
-    with pytest.raises(DeviceError, match="no CUDAExecutionProvider; pip install onnxruntime-gpu"):
+    with pytest.raises(
+        DeviceError, match=r"no CUDAExecutionProvider; pip uninstall.*pip install 'onnxruntime-gpu.*device='cpu'"
+    ):
         OnnxSession(replace(bundle, recipe="fp32"), "cuda", 1)
 
 

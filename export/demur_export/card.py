@@ -41,6 +41,7 @@ def render(manifest: dict[str, Any], notes: str = "") -> str:
                 "operating points": ", ".join(f"{k} {v:g}" for k, v in manifest["operating_points"].items()),
                 "made with": ", ".join(f"{k} {v}" for k, v in manifest["exported"].items() if isinstance(v, str | int)),
                 **_vocabulary(manifest["exported"].get("vocabulary")),
+                **_interop(manifest["exported"].get("interop")),
             }
         ),
         "## Distance from PyTorch",
@@ -77,6 +78,14 @@ def _vocabulary(pruned: dict[str, Any] | None) -> dict[str, str]:
         f"{pruned['conversations']:,} conversations ({pruned['corpus']}) use, and every character and byte by itself; "
         f"the texts compared below take {more:.1%} more tokens than with all"
     }
+
+
+def _interop(record: dict[str, Any] | None) -> dict[str, str]:
+    """Return the row that says what other clients find here, if anything."""
+    if record is None:
+        return {}
+    files = ", ".join(f"`{name}`" for name, of in record.items() if "left out" not in of)
+    return {"other clients": f"the folder [interop](interop/README.md) has {files}"}
 
 
 def _front_matter(manifest: dict[str, Any]) -> str:

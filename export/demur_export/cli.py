@@ -80,6 +80,16 @@ def _parser() -> argparse.ArgumentParser:
         help="JSONL of conversations; entries of the vocabulary that they don't use are left out, but for characters",
     )
     parser.add_argument(
+        "--padded",
+        action="store_true",
+        help="for CUDA: a graph that takes texts of several lengths in one run, padded (with --recipe fp32 or fp16)",
+    )
+    parser.add_argument(
+        "--interop",
+        action="store_true",
+        help="add the folder interop, which optimum and transformers.js read: standard inputs, fp32 and int8",
+    )
+    parser.add_argument(
         "--revision", help="commit, tag or branch to download (default: the catalogue's, or main); of a folder, to note"
     )
     parser.add_argument("--offline", action="store_true", help="download nothing, as with HF_HUB_OFFLINE=1")
@@ -149,6 +159,8 @@ def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options"
         template=asked.template or (entry.template if entry else None),
         texts=asked.texts,
         vocabulary=asked.vocabulary,
+        padded=asked.padded,
+        interop=asked.interop,
         name=asked.name or (entry.name if entry else None),
         repository=repository,
         revision=revision,

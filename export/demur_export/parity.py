@@ -106,17 +106,21 @@ def passes(parity: Parity, share: float = 1.0) -> bool:
     return all(check.holds for check in checks(parity, share=share))
 
 
+def broken(parity: Parity, limits: tuple[float, float, float] = QUANTISED_LIMITS) -> str:
+    """Return every figure that breaks its limit, beside it; nothing if all are kept."""
+    wrong = [check for check in checks(parity, limits) if not check.holds]
+    return ", ".join(f"{check.name} {check.found:.4g} (limit {check.limit:.4g})" for check in wrong)
+
+
 def check_graph(parity: Parity) -> None:
     """Refuse an fp32 graph that doesn't compute what PyTorch does.
 
     Raises:
         ParityError: A limit is not kept; the message has every such figure beside its limit.
     """
-    broken = [check for check in checks(parity, LIMITS["fp32"]) if not check.holds]
-    if broken:
-        figures = ", ".join(f"{check.name} {check.found:.4g} (limit {check.limit:.4g})" for check in broken)
+    if wrong := broken(parity, LIMITS["fp32"]):
         raise ParityError(
-            f"recipe fp32 falls short of PyTorch on {parity.texts} texts: {figures}; "
+            f"recipe fp32 falls short of PyTorch on {parity.texts} texts: {wrong}; "
             "check the checkpoint and its tokenizer"
         )
 

@@ -16,8 +16,9 @@ from demur import _machine
 from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
+from demur._session import INPUT
 from demur._tokenizer import Tokenizer
-from demur.errors import CheckpointError
+from demur.errors import CheckpointError, ExportError
 from demur_export import (
     bundle,
     card,
@@ -32,9 +33,11 @@ from demur_export import (
     walk,
 )
 from demur_export.checkpoint import Checkpoint
-from demur_export.graph import bert, modernbert
+from demur_export.graph import bert, masked, modernbert
 from demur_export.graph.ngrams import attach
 from demur_export.graph.parameters import Parameters
+from demur_export.interop import folder as interop
+from demur_export.interop.folder import UNQUANTISED
 from demur_export.quantize import Quantised
 from demur_export.reference import torch_logits
 from demur_export.run import logits
@@ -70,6 +73,8 @@ class Options:
         template: A template's name or file; None to recognise it.
         texts: Conversations to calibrate on and compare with; None for demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
+        padded: Whether the graph takes padded texts and a mask, as CUDA gains by.
+        interop: Whether to add the folder that other clients read.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
         entry: What the catalogue says of the checkpoint, if it was asked for by its name there.
@@ -82,6 +87,8 @@ class Options:
     template: str | None = None
     texts: Path | None = None
     vocabulary: Path | None = None
+    padded: bool = False
+    interop: bool = False
     name: str | None = None
     repository: str | None = None
     revision: str | None = None
@@ -105,6 +112,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     Raises:
         ExportError: The checkpoint can't become a bundle, or the bundle falls short; `out` is as it was then.
     """
+    if options.padded and options.recipe not in UNQUANTISED:
+        raise ExportError(
+            f"recipe {options.recipe} is for CPUs, which gain nothing by padding; "
+            f"--padded is for --recipe {' or '.join(UNQUANTISED)}"
+        )
     source = checkpoint.read(options.source)
     if options.entry is not None:
         catalogue.check(options.entry, source)
@@ -129,7 +141,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         say(f"PyTorch on {len(ids)} texts")
         reference = torch_logits(source, ids)
         parity.check_graph(parity.compare(logits(tuned, ids), reference, source.refusal))
-        tokenizer = source.tokenizer
+        tokenizer, pruned = source.tokenizer, None
         if options.vocabulary and pruned_for:
             pruned = vocabulary.prune(tokenizer, _used(folder, pruned_for))
             say(f"vocabulary of {len(pruned.kept)} entries in the place of {pruned.before}")
@@ -140,6 +152,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
             whole, ids = ids, _ids(folder, conversations)
             manifest["exported"]["vocabulary"] = pruned.record(options.vocabulary, len(pruned_for), whole, ids)
+        given = masked.masked(tuned, ids=INPUT) if options.padded else tuned
         unseen, true = conversations[_UNSEEN], reference[_UNSEEN]
 
         def judge(recipe: str, made: Quantised) -> walk.Try:
@@ -148,7 +161,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             found = _compare(folder, manifest, unseen, true, source.refusal)
             return walk.Try(recipe, made, manifest["files"]["model"]["bytes"], found)
 
-        taken, tried = walk.walk(options.recipe, tuned, ids[_CALIBRATION], source.refusal, judge)
+        taken, tried = walk.walk(options.recipe, given, ids[_CALIBRATION], source.refusal, judge)
         if taken is None:
             if not options.accept:
                 raise walk.failure(options.recipe, tried, pruned=options.vocabulary is not None)
@@ -164,6 +177,12 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             "tried": [one.record() for one in tried],
         }
         manifest["parity"] = found.record() | {"within_gate": parity.passes(found), "processor": _machine.processor()}
+        if options.interop:
+            say("graphs for other clients")
+            model = taken.made.model
+            parts = interop.Made(source, tokenizer, tuned, model, pruned, options.accept, with_table=table is not None)
+            texts = (ids[_CALIBRATION], ids[_UNSEEN], true)
+            manifest["exported"]["interop"] = interop.write(folder, manifest, parts, *texts, say)
         bundle.write_manifest(folder, manifest)
         (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
     return found

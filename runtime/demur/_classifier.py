@@ -2,22 +2,26 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from demur import _bundle, _machine
+from demur import _batches, _bundle, _machine
 from demur._bundle import Bundle
 from demur._conversation import Conversation, from_messages, from_prompt, from_row
 from demur._elide import Fitted
 from demur._manifest import LEAST_TOKENS
 from demur._reader import Reader
 from demur._session import Session
-from demur._stream import ordered_map
+from demur._stream import in_windows, or_error, ordered_map, raising
 from demur._tokenizer import Tokenizer
 from demur._verdict import Verdict, probability
 from demur.errors import InputError
+
+# Conversations that are sorted by length together, where texts share runs.
+_WINDOW = 512
 
 
 class Classifier:
@@ -29,6 +33,7 @@ class Classifier:
         open_session: Opens a session of so many threads.
         threads: Threads for one text.
         threshold: The score from which a reply counts as a refusal.
+        run_tokens: How many tokens several texts may share a run with, padding included; None for one text a run.
     """
 
     def __init__(
@@ -39,17 +44,20 @@ class Classifier:
         *,
         threads: int,
         threshold: float,
+        run_tokens: int | None = None,
     ) -> None:
         self._bundle, self._tokenizer, self._open_session = bundle, tokenizer, open_session
         self._threads, self._threshold = threads, threshold
         self._truncate: int | None = None
+        self._run_tokens = run_tokens
         self._reader = Reader(bundle, tokenizer)
         self._lock = threading.Lock()
         self._session = open_session(threads)
         self._single = self._session if threads == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload, (self._bundle.folder, self._open_session, self._threads, self._threshold, self._truncate)
+        kept = (self._threads, self._threshold, self._truncate, self._run_tokens)
+        return _reload, (self._bundle.folder, self._open_session, *kept)
 
     def __repr__(self) -> str:
         return f"<demur.Classifier {self.name} ({self._bundle.recipe}) threshold={self._threshold:g}>"
@@ -149,7 +157,8 @@ class Classifier:
             conversations: Any iterable, of any length, of what `demur score` takes: objects with `messages`,
                 `conversations`, `prompt` and `response`, `instruction` and `output`, or `text`; lists of messages;
                 strings (a reply alone). At most eight for each worker are taken ahead of the verdicts.
-            workers: Texts judged at a time, each on one thread; by default the cores that this machine grants.
+            workers: Texts judged at a time, each on one thread; by default the cores that this machine grants. On a
+                GPU they only tokenise: windows of 512 conversations are sorted by length and share padded runs.
             errors: What becomes of a conversation that can't be judged: `raise` its error, which names its place,
                 when its turn has come, or `return` the error in its place and go on.
 
@@ -158,19 +167,22 @@ class Classifier:
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors is {errors!r}; it must be 'raise' or 'return'")
-
-        def judge(row: Any) -> Verdict | InputError:
-            try:
-                return self.judge_row(row)
-            except InputError as error:
-                return error
-
-        judged = ordered_map(judge, conversations, _machine.cores() if workers is None else workers)
-        return judged if errors == "return" else _raising(judged)
+        workers = _machine.cores() if workers is None else workers
+        if self._run_tokens is None:
+            judged = ordered_map(partial(or_error, self.judge_row), conversations, workers)
+        else:
+            window = partial(self._judge_window, workers, self._run_tokens)
+            judged = in_windows(window, conversations, _WINDOW)
+        return judged if errors == "return" else raising(judged)
 
     def judge_row(self, row: Any) -> Verdict:
         """Judge the last reply of one row of a data set on one thread; `stream` says which shapes are known."""
         return self._judge(from_row(row), self._one_thread())
+
+    @property
+    def shares_runs(self) -> bool:
+        """Whether several texts share a run, as on a GPU."""
+        return self._run_tokens is not None
 
     def judge_replies(self, row: Any) -> list[tuple[int, Verdict]]:
         """Judge every reply of one row on one thread, each with what came before it.
@@ -183,13 +195,25 @@ class Classifier:
 
     def encode(self, row: Any) -> list[int]:
         """Return the token ids that the model reads for one row, elided where it is too long."""
-        return self._reader.read(from_row(row)).ids
+        return self._read(row).ids
+
+    def _read(self, row: Any) -> Fitted:
+        return self._reader.read(from_row(row))
+
+    def _judge_window(self, workers: int, run_tokens: int, rows: Sequence[Any]) -> list[Verdict | InputError]:
+        """Judge the last replies of several rows in runs that they share; the workers tokenise."""
+        read = list(ordered_map(partial(or_error, self._read), rows, workers))
+        texts = [one.ids for one in read if isinstance(one, Fitted)]
+        logits = iter(_batches.logits(self._session, texts, run_tokens))
+        return [self._decided(one, next(logits)) if isinstance(one, Fitted) else one for one in read]
 
     def _judge(self, conversation: Conversation, session: Session) -> Verdict:
         return self._verdict(self._reader.read(conversation), session)
 
     def _verdict(self, fitted: Fitted, session: Session) -> Verdict:
-        logits = session.run(np.array([fitted.ids], dtype=np.int64))[0].tolist()
+        return self._decided(fitted, session.run(np.array([fitted.ids], dtype=np.int64))[0].tolist())
+
+    def _decided(self, fitted: Fitted, logits: Sequence[float]) -> Verdict:
         score = probability(logits, self._bundle.refusal)
         refusal = score >= self._threshold
         return Verdict(
@@ -218,20 +242,27 @@ class Classifier:
         return self._single
 
 
-def _raising(judged: Iterator[Verdict | InputError]) -> Iterator[Verdict]:
-    for i, verdict in enumerate(judged):
-        if isinstance(verdict, InputError):
-            raise type(verdict)(f"conversation {i}: {verdict}") from verdict
-        yield verdict
-
-
-def assemble(bundle: Bundle, open_session: Callable[[int], Session], *, threads: int, threshold: float) -> Classifier:
+def assemble(
+    bundle: Bundle,
+    open_session: Callable[[int], Session],
+    *,
+    threads: int,
+    threshold: float,
+    run_tokens: int | None = None,
+) -> Classifier:
     """Return the classifier of a bundle, with the bundle's own tokenizer."""
-    return Classifier(bundle, Tokenizer(bundle.tokenizer.path), open_session, threads=threads, threshold=threshold)
+    tokenizer = Tokenizer(bundle.tokenizer.path)
+    return Classifier(bundle, tokenizer, open_session, threads=threads, threshold=threshold, run_tokens=run_tokens)
 
 
 def _reload(
-    folder: Path, open_session: Callable[[int], Session], threads: int, threshold: float, truncate: int | None
+    folder: Path,
+    open_session: Callable[[int], Session],
+    threads: int,
+    threshold: float,
+    truncate: int | None,
+    run_tokens: int | None,
 ) -> Classifier:
-    made = assemble(_bundle.read(folder), open_session, threads=threads, threshold=threshold)
+    bundle = _bundle.read(folder)
+    made = assemble(bundle, open_session, threads=threads, threshold=threshold, run_tokens=run_tokens)
     return made if truncate is None else made.truncated(truncate)

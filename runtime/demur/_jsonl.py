@@ -1,9 +1,11 @@
 """One line of JSONL in, the same line with its verdict out."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from demur._classifier import Classifier
+from demur._verdict import Verdict
 from demur.errors import InputError
 
 _KEY = "demur"
@@ -29,11 +31,50 @@ def score_line(model: Classifier, turns: Literal["last", "all"], numbered: tuple
         turns: Whether to judge the last reply or all of them.
         numbered: The line's number, from 1, and its bytes.
     """
+    return _scored(numbered, _parsed(numbered), lambda row: _verdicts(model, row, turns))
+
+
+def score_lines(model: Classifier, workers: int, numbered: Sequence[tuple[int, bytes]]) -> list[Scored]:
+    """Score the last replies of several lines, which share runs where the classifier's device gains by it.
+
+    Args:
+        model: The classifier.
+        workers: Texts at a time.
+        numbered: The lines' numbers and bytes, as `score_line` takes them.
+    """
+    parsed = [_parsed(line) for line in numbered]
+    rows = [found[1] for found in parsed if not isinstance(found, InputError)]
+    judged = model.stream(rows, workers=workers, errors="return")
+
+    def next_verdict(_: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        verdict = next(judged)
+        if isinstance(verdict, InputError):
+            raise verdict
+        return _result(verdict)
+
+    return [_scored(line, found, next_verdict) for line, found in zip(numbered, parsed, strict=True)]
+
+
+def _parsed(numbered: tuple[int, bytes]) -> "_Parsed | InputError":
+    try:
+        return _parse(numbered[1])
+    except InputError as error:
+        return error
+
+
+def _scored(
+    numbered: tuple[int, bytes],
+    parsed: "_Parsed | InputError",
+    judge: Callable[[dict[str, Any]], tuple[dict[str, Any], int]],
+) -> Scored:
+    """Put a line together: what was parsed, and what `judge` makes of its row, with the number of refusals."""
     number, raw = numbered
     try:
-        text, row = _parse(raw)
+        if isinstance(parsed, InputError):
+            raise parsed
+        text, row = parsed
         try:
-            (result, refusals), failed = _verdicts(model, row, turns), False
+            (result, refusals), failed = judge(row), False
         except InputError as error:
             result, refusals, failed = _failure(error, number), 0, True
         return Scored(_add(text, row, result), refusals, failed)
@@ -41,7 +82,10 @@ def score_line(model: Classifier, turns: Literal["last", "all"], numbered: tuple
         return Scored(_dump({"raw": raw.decode("utf-8", "replace").strip(), _KEY: _failure(error, number)}), 0, True)
 
 
-def _parse(raw: bytes) -> tuple[str, dict[str, Any]]:
+_Parsed = tuple[str, dict[str, Any]]
+
+
+def _parse(raw: bytes) -> _Parsed:
     try:
         text = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
@@ -59,11 +103,14 @@ def _parse(raw: bytes) -> tuple[str, dict[str, Any]]:
 
 def _verdicts(model: Classifier, row: dict[str, Any], turns: Literal["last", "all"]) -> tuple[dict[str, Any], int]:
     if turns == "last":
-        verdict = model.judge_row(row)
-        return verdict.to_dict(), int(verdict.refusal)
+        return _result(model.judge_row(row))
     replies = [{"turn": i} | verdict.to_dict() for i, verdict in model.judge_replies(row)]
     refusals = sum(reply["refusal"] for reply in replies)
     return {"refusals": refusals, "turns": replies}, refusals
+
+
+def _result(verdict: Verdict) -> tuple[dict[str, Any], int]:
+    return verdict.to_dict(), int(verdict.refusal)
 
 
 def _failure(error: InputError, number: int) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from tqdm import tqdm
 
 from demur import _machine
 from demur._classifier import Classifier
-from demur._jsonl import score_line
-from demur._stream import ordered_map
+from demur._jsonl import score_line, score_lines
+from demur._stream import in_windows, ordered_map
 
+# Lines that are read before the first of them goes out, where texts share runs.
+_WINDOW = 512
 # White space and the parts of a byte order mark.
 _BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
 
@@ -35,11 +37,16 @@ def score_file(
         model: The classifier.
         source: JSONL, one conversation a line; closed when it has been read, or when the reading is given up.
         target: Gets one line for each, as soon as it is known.
-        workers: Texts at a time; by default the cores that this machine grants.
+        workers: Texts at a time; by default the cores that this machine grants. Where texts share runs, as on a GPU,
+            lines go out by windows, unless all their replies are judged.
         turns: Whether to judge the last reply of a line or all of them.
     """
     tally = Tally()
-    scored = ordered_map(partial(score_line, model, turns), _numbered(source), workers or _machine.cores(), live=True)
+    lines, workers = _numbered(source), workers or _machine.cores()
+    if model.shares_runs and turns == "last":
+        scored = in_windows(partial(score_lines, model, workers), lines, _WINDOW)
+    else:
+        scored = ordered_map(partial(score_line, model, turns), lines, workers, live=True)
     with tqdm(scored, total=_count(source), unit=" rows", disable=not sys.stderr.isatty(), mininterval=0.5) as progress:
         for line, refusals, failed in progress:
             target.write(line.encode() + b"\n")

@@ -13,6 +13,8 @@ from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
 
 INPUT = "token_ids"
+# The second input of a graph that takes padded texts: 1 where a token is real, 0 where it pads.
+MASK = "attention_mask"
 OUTPUT = "logits"
 # The graph's own record of how many tokens it has positions for.
 LIMIT = "max_tokens"
@@ -24,14 +26,25 @@ EXACT_INT8 = {"session.x64quantprecision": "1"}
 
 # An int8 product has no CUDA kernel: such a graph would run on the CPU under CUDA's name.
 _CUDA_RECIPES = ("fp32", "fp16")
+# The two packages share a folder, so that of the one for CUDA has to be written last.
+CUDA_PIP = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'"
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Session(Protocol):
     """What turns token ids into logits. `demur.testing.FakeSession` is another one."""
 
-    def run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits `[batch, labels]` for `token_ids` `[batch, n]`, every row of n real tokens."""
+    @property
+    def masked(self) -> bool:
+        """Whether rows may be padded, and a mask tells where."""
+        ...
+
+    def run(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return logits `[batch, labels]` for `token_ids` `[batch, n]`.
+
+        Without a mask every row is of n real tokens; `mask` `[batch, n]` is 1 where a token is real and 0 behind the
+        last one of its row.
+        """
         ...
 
 
@@ -56,15 +69,31 @@ class OnnxSession:
         self._abandoned: list[Any] = []
         self._open()
 
-    def run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits float32 `[batch, labels]` for `token_ids` int64 `[batch, n]`."""
+    @property
+    def masked(self) -> bool:
+        """Whether the graph takes padded rows: one that was exported for CUDA does."""
+        return self._masked
+
+    def run(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return logits float32 `[batch, labels]` for `token_ids` int64 `[batch, n]`, padded where `mask` is 0.
+
+        Raises:
+            ValueError: There is a mask, and the graph takes none.
+        """
         if self._pid != os.getpid():
             self._reopen()
-        logits: NDArray[np.float32] = self._session.run([OUTPUT], {INPUT: token_ids})[0]
+        feed = {INPUT: token_ids}
+        if self._masked:
+            feed[MASK] = np.ones_like(token_ids) if mask is None else mask
+        elif mask is not None:
+            raise ValueError(f"{self._path}: this graph takes no mask; run rows of real tokens alone")
+        logits: NDArray[np.float32] = self._session.run([OUTPUT], feed)[0]
         return logits
 
     def _open(self) -> None:
         provider = _PROVIDERS[self._device]
+        if self._device == "cuda" and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA's libraries as pip installs them, where no search path leads
         try:
             session = ort.InferenceSession(str(self._path), options(self._threads), providers=[provider])
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
@@ -74,14 +103,14 @@ class OnnxSession:
                 f"{self._path}: {provider} was asked for, but onnxruntime would run "
                 f"{', '.join(session.get_providers())}; check the driver and CUDA libraries, or use device='cpu'"
             )
-        found = ([i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()])
-        if found != ([INPUT], [OUTPUT]):
+        inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+        if inputs not in ([INPUT], [INPUT, MASK]) or outputs != [OUTPUT]:
             raise ModelError(
-                f"{self._path}: a bundle's graph has the input {INPUT} and the output {OUTPUT}, "
-                f"this one has inputs {found[0]} and outputs {found[1]}; make bundles with demur-export"
+                f"{self._path}: a bundle's graph has the input {INPUT}, for CUDA also {MASK}, and the output {OUTPUT}, "
+                f"this one has inputs {inputs} and outputs {outputs}; make bundles with demur-export"
             )
         self._check_manifest(session)
-        self._session, self._pid = session, os.getpid()
+        self._session, self._masked, self._pid = session, MASK in inputs, os.getpid()
 
     def _check_manifest(self, session: ort.InferenceSession) -> None:
         labels = session.get_outputs()[0].shape[-1]
@@ -144,10 +173,11 @@ def _check_device(device: str, recipe: str) -> None:
     if device == "cuda":
         if recipe not in _CUDA_RECIPES:
             raise DeviceError(
-                f"a bundle of recipe {recipe} runs on the CPU only; for CUDA export one with --recipe fp32"
+                f"a bundle of recipe {recipe} runs on the CPU only; for CUDA export one with --recipe fp32 --padded, "
+                "or use device='cpu'"
             )
         if _PROVIDERS[device] not in providers():
             raise DeviceError(
                 f"this onnxruntime offers {', '.join(providers())} and no {_PROVIDERS[device]}; "
-                "pip install onnxruntime-gpu in place of onnxruntime"
+                f"{CUDA_PIP}, or use device='cpu'"
             )

@@ -4,9 +4,12 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
+
+from demur.errors import InputError
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -35,6 +38,48 @@ def ordered_map(
     if workers == 1:
         return (function(item) for item in items)
     return (_live if live else _threaded)(function, items, workers)
+
+
+def in_windows(function: Callable[[Sequence[_In]], Sequence[_Out]], items: Iterable[_In], size: int) -> Iterator[_Out]:
+    """Yield what `function` makes of the items, `size` of them at a time, in the items' order.
+
+    When the source fails, the results of all items before the failure come first.
+
+    Args:
+        function: Returns one result for each item.
+        items: Any iterable, of any length.
+        size: Items taken ahead of their results.
+    """
+    source = iter(items)
+    while True:
+        window: list[_In] = []
+        failure: Exception | None = None
+        try:
+            for item in islice(source, size):
+                window.append(item)
+        except Exception as error:
+            failure = error
+        yield from function(window) if window else ()
+        if failure is not None:
+            raise failure
+        if not window:
+            return
+
+
+def or_error(function: Callable[[_In], _Out], item: _In) -> _Out | InputError:
+    """Return `function(item)`, or the error that it raised because the item can't be scored."""
+    try:
+        return function(item)
+    except InputError as error:
+        return error
+
+
+def raising(results: Iterator[_Out | InputError]) -> Iterator[_Out]:
+    """Yield the results up to the first error, and raise that with its place."""
+    for i, result in enumerate(results):
+        if isinstance(result, InputError):
+            raise type(result)(f"conversation {i}: {result}") from result
+        yield result
 
 
 def _threaded(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:

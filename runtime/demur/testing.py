@@ -31,19 +31,23 @@ class FakeSession:
         refusal: Which of them is the refusal.
 
     Attributes:
+        masked: True: rows may be padded, as on a GPU.
         seen: Every array of token ids that was run, in order.
     """
+
+    masked = True
 
     def __init__(self, score: Callable[[list[int]], float], labels: int = 2, refusal: int = 1) -> None:
         self._score, self._labels, self._refusal = score, labels, refusal
         self.seen: list[NDArray[np.int64]] = []
 
-    def run(self, token_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return logits float32 `[batch, labels]` for `token_ids` int64 `[batch, n]`."""
+    def run(self, token_ids: NDArray[np.int64], mask: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return logits float32 `[batch, labels]` for `token_ids` int64 `[batch, n]`, read where `mask` is 1."""
         self.seen.append(token_ids)
+        lengths = np.full(len(token_ids), token_ids.shape[1]) if mask is None else mask.sum(1)
         logits = np.zeros((len(token_ids), self._labels), np.float32)
-        for row, ids in zip(logits, token_ids.tolist(), strict=True):
-            p = min(max(self._score(ids), _EDGE), 1 - _EDGE)
+        for row, ids, length in zip(logits, token_ids.tolist(), lengths.tolist(), strict=True):
+            p = min(max(self._score(ids[:length]), _EDGE), 1 - _EDGE)
             row[self._refusal] = math.log(p / (1 - p)) + math.log(self._labels - 1)
         return logits
 

@@ -1,0 +1,1 @@
+"""The folder that other clients read: optimum and transformers.js."""
