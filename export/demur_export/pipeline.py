@@ -51,7 +51,8 @@ class Options:
         out: The bundle's folder.
         recipe: One of `quantize.RECIPES`.
         template: A template's name or file; None to recognise it.
-        texts: Conversations to calibrate on and compare with; None for demur's own.
+        texts: Conversations to calibrate on and compare with, added to demur's own; with a vocabulary they take the
+            place of demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
         name: The bundle's name; None for the out folder's.
         notes: Markdown for the card.
@@ -91,7 +92,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     if options.entry is not None:
         catalogue.check(options.entry, source)
     template = templates.resolve(options.template, source.tokenizer)
-    conversations = corpus.read(options.texts)
+    conversations = corpus.gate(options.texts, alone=options.vocabulary is not None)
     pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
     with bundle.folder(options.out) as folder:
         say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
