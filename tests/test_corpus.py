@@ -1,4 +1,4 @@
-"""Demur's own conversations are many and mixed, alike in what calibrates and what judges; a user's are added to them."""
+"""Demur's own conversations are many, mixed, and alike in what calibrates and what judges; a user's are added."""
 
 import json
 from collections import Counter
@@ -10,7 +10,11 @@ import pytest
 from demur.errors import CheckpointError
 from demur_export import corpus
 
-LANGUAGES = "ar de en es fr hi id it ja ko nl pl pt ru th tr uk vi zh".split()
+# fmt: off
+LANGUAGES = [
+    "ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr", "uk", "vi", "zh",
+]
+# fmt: on
 ROWS: list[dict[str, Any]] = [json.loads(line) for line in corpus.OWN.read_text(encoding="utf-8").splitlines()]
 HALVES = {"calibrating": ROWS[::2], "judging": ROWS[1::2]}
 
@@ -29,7 +33,7 @@ def kinds(rows: list[dict[str, Any]]) -> Counter[str]:
 
 
 def write(path: Path, replies: list[str]) -> Path:
-    path.write_text("".join(json.dumps({"response": reply}) + "\n" for reply in replies))
+    path.write_text("".join(json.dumps({"prompt": "", "response": reply}) + "\n" for reply in replies))
     return path
 
 
@@ -45,7 +49,7 @@ def test_no_two_replies_share_a_long_passage() -> None:
     seen: dict[str, int] = {}
     for i, row in enumerate(ROWS):
         text = " ".join(row["response"].split())
-        for start in range(0, max(1, len(text) - 80), 1):
+        for start in range(max(1, len(text) - 79)):
             part = text[start : start + 80]
             assert len(part) < 80 or seen.setdefault(part, i) == i, part
 
