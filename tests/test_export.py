@@ -16,8 +16,10 @@ pytest.importorskip("torch")
 
 import _checkpoints
 
-from demur_export import checkpoint, cli
+from demur_export import checkpoint, cli, corpus
 from demur_export.pipeline import Options, export
+
+OWN = len(corpus.read(corpus.OWN))
 
 warnings_of_others = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
@@ -73,7 +75,7 @@ def test_the_manifest_says_what_the_bundle_is(bundle: Path) -> None:
     assert (raw["name"], raw["architecture"], raw["recipe"], raw["max_tokens"]) == ("tiny", "bert", "int8-row", 128)
     assert (raw["labels"], raw["refusal"], raw["licence"]) == (["Non-refusal", "Refusal"], 1, "MIT")
     assert raw["template"]["roles"]["user"] == "<|user|>"
-    assert raw["parity"]["texts"] == 80
+    assert raw["parity"]["texts"] == OWN // 2
     assert raw["parity"]["max_dp"] <= 0.1
     assert raw["parity"]["within_gate"] is True
     assert raw["parity"]["processor"] == _machine.processor()
@@ -193,10 +195,10 @@ def test_a_folder_that_is_no_bundle_is_left_alone(source: Path, tmp_path: Path) 
 
 
 @warnings_of_others
-def test_the_users_own_texts_are_used(source: Path, tmp_path: Path) -> None:
+def test_the_users_texts_are_added_to_demurs_own(source: Path, tmp_path: Path) -> None:
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"prompt": "why", "response": f"the answer is {i}"}) + "\n" for i in range(20)))
-    assert export(Options(source, tmp_path / "out", texts=texts, recipe="fp32")).texts == 10
+    assert export(Options(source, tmp_path / "out", texts=texts, recipe="fp32")).texts == OWN // 2 + 10
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_the_users_own_texts_are_used(source: Path, tmp_path: Path) -> None:
     [
         ("{}\n", "line 1: unknown shape"),
         ("nonsense\n", "line 1: Expecting"),
-        ('"hi"\n', "1 conversations; .* at least 16"),
+        ("\n", "0 conversations; .* at least 1 "),
     ],
 )
 def test_bad_texts_are_named_by_line(source: Path, tmp_path: Path, content: str, message: str) -> None:

@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 
 import _checkpoints
 
-from demur_export import checkpoint, convert, quantize
+from demur_export import checkpoint, convert, corpus, quantize
 from demur_export.graph import bert
 from demur_export.pipeline import Options, export
 from demur_export.reference import torch_logits
@@ -110,7 +110,7 @@ def test_a_checkpoint_becomes_a_bundle_that_classifies(source: checkpoint.Checkp
 
     template = "response-only" if source.architecture == "roberta" else None
     found = export(Options(source.folder, tmp_path / "out", template=template))
-    assert found.texts == 80
+    assert found.texts == len(corpus.read(corpus.OWN)) // 2
     model = demur.load(tmp_path / "out")
     raw = json.loads((tmp_path / "out" / "demur.json").read_text())
     assert (raw["architecture"], raw["max_tokens"]) == (source.architecture, 512)

@@ -72,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         help="agentlans, minos, response-only or a JSON file (default: the catalogue's, or recognised by the "
         "tokenizer's role tags)",
     )
-    parser.add_argument("--texts", type=Path, help="JSONL to calibrate on and compare with (default: demur's own)")
+    parser.add_argument(
+        "--texts",
+        type=Path,
+        metavar="FILE",
+        help="JSONL of conversations to calibrate on and compare with, added to demur's own (with --vocabulary: in "
+        "their place)",
+    )
     parser.add_argument(
         "--vocabulary",
         type=Path,

@@ -1,4 +1,4 @@
-"""Conversations to calibrate on and to compare with: demur's own corpus, or a file of the user's."""
+"""Conversations to calibrate on and to compare with: demur's own corpus, and those of a file of the user's."""
 
 import gzip
 import json
@@ -10,17 +10,33 @@ from demur.errors import CheckpointError, InputError
 OWN = Path(__file__).parent / "corpus.jsonl"
 
 
-def read(path: Path | None, purpose: str = "calibration and comparison") -> list[Conversation]:
+def gate(texts: Path | None, alone: bool = False) -> list[Conversation]:
+    """Return the conversations that a bundle is calibrated on and compared with PyTorch over.
+
+    Args:
+        texts: A file of the user's, whose conversations follow demur's own; None for those alone.
+        alone: Whether the user's file, if there is one, takes the place of demur's own. A vocabulary pruned to one
+            language can't be judged by nineteen.
+
+    Raises:
+        CheckpointError: The file can't be read, or has too few conversations.
+    """
+    if texts is None:
+        return read(OWN)
+    return read(texts) if alone else [*read(OWN), *read(texts, least=1)]
+
+
+def read(path: Path, purpose: str = "calibration and comparison", least: int = 16) -> list[Conversation]:
     """Return the conversations of a JSONL file, plain or gzip, in any shape that `demur score` takes.
 
     Args:
-        path: The file; by default demur's own corpus of 160 conversations in 19 languages.
+        path: The file.
         purpose: What they are for, as an error says it.
+        least: How many there must be.
 
     Raises:
-        CheckpointError: The file can't be read; the message names the line.
+        CheckpointError: The file can't be read, and the message names the line; or it has too few conversations.
     """
-    path = OWN if path is None else path
     found = []
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
@@ -29,8 +45,8 @@ def read(path: Path | None, purpose: str = "calibration and comparison") -> list
                     found.append(_conversation(path, number, line))
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path}: can't be read ({error})") from error
-    if len(found) < 16:
-        raise CheckpointError(f"{path}: {len(found)} conversations; expected at least 16 for {purpose}")
+    if len(found) < least:
+        raise CheckpointError(f"{path}: {len(found)} conversations; expected at least {least} for {purpose}")
     return found
 
 

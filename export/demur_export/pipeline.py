@@ -71,7 +71,8 @@ class Options:
         recipe: `auto`, or one of `quantize.RECIPES`.
         accept: Whether to keep the nearest bundle even if the recipe falls short of the gate.
         template: A template's name or file; None to recognise it.
-        texts: Conversations to calibrate on and compare with; None for demur's own.
+        texts: Conversations to calibrate on and compare with, added to demur's own; with a vocabulary they take the
+            place of demur's own.
         vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
         padded: Whether the graph takes padded texts and a mask, as CUDA gains by.
         interop: Whether to add the folder that other clients read.
@@ -121,7 +122,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
     if options.entry is not None:
         catalogue.check(options.entry, source)
     template = templates.resolve(options.template, source.tokenizer)
-    conversations = corpus.read(options.texts)
+    conversations = corpus.gate(options.texts, alone=options.vocabulary is not None)
     pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
     table = ngrams.read(source.folder)
     if pruned_for and table:
