@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 _LARGE = (".safetensors", ".bin")
@@ -90,6 +92,12 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
 
+    def clear(self) -> None:
+        """Forget all repositories and requests."""
+        self.repositories.clear()
+        self.requests.clear()
+        self.after = lambda _: None
+
     def publish(self, repository: str, files: dict[str, bytes]) -> Repository:
         """Give a repository a first commit on `main`."""
         commit = hashlib.sha1(repository.encode()).hexdigest()
@@ -109,6 +117,34 @@ class Hub:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
         ours = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return kept | ours | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | more
+
+
+class Worker:
+    """A process that answers each line of JSON with another, so that what it imports is imported once.
+
+    The client reads its settings from its environment when it is imported, so there has to be one for each environment.
+    """
+
+    def __init__(self, script: str, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, question: object) -> Any:
+        """Return the answer; a process that ends or is silent for five minutes fails the test."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        late = threading.Timer(300, self._process.kill)
+        late.start()
+        line = self._process.stdout.readline()
+        late.cancel()
+        assert line, "the process ended; its last words are on standard error"
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -131,6 +131,13 @@ def test_a_difference_names_the_file_and_both_values(tiny: Path, key: str, value
 
 
 @pytest.mark.export
+def test_the_case_of_labels_is_no_difference(tiny: Path) -> None:
+    from demur_export import catalogue, checkpoint
+
+    catalogue.check(dataclasses.replace(TINY, labels=("NON-REFUSAL", "refusal")), checkpoint.read(tiny))
+
+
+@pytest.mark.export
 def test_all_differences_are_told_at_once(tiny: Path) -> None:
     assert _difference(tiny, layers=6, width=384, pad_token="<pad>").count("the catalogue says") == 3
 

@@ -3,9 +3,8 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.export
 pytest.importorskip("huggingface_hub")
 
-from _hub import Hub, Request, sha256
+from _hub import Hub, Request, Worker, sha256
 
 NAME = "someone/refusals"
 CONFIG = json.dumps({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}).encode()
@@ -26,53 +25,45 @@ FILES = {
 }
 NEEDED = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
 OTHERS = dict.fromkeys(["README.md", "pytorch_model.bin", "onnx/model.onnx", "training_args.bin"], b"not needed")
-# `demur-export` reads the client's settings from its environment before anything is imported, so each fetch is a
-# process of its own.
 FETCH = """
 import json, sys
 from demur.errors import ExportError
 from demur_export import source
-asked, revision, offline = json.loads(sys.argv[1])
-try:
-    found = source.fetch(source.find(asked), revision, offline=offline)
-    print(json.dumps({"folder": str(found.folder), "commit": found.commit}))
-except ExportError as error:
-    print(json.dumps({"kind": type(error).__name__, "message": str(error)}))
+for line in sys.stdin:
+    asked, revision, offline = json.loads(line)
+    try:
+        found = source.fetch(source.find(asked), revision, offline=offline)
+        print(json.dumps({"folder": str(found.folder), "commit": found.commit}), flush=True)
+    except ExportError as error:
+        print(json.dumps({"kind": type(error).__name__, "message": str(error)}), flush=True)
 """
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as made:
-        yield made
+# Between its attempts to connect the client waits 23 seconds in all.
+IMPATIENT = "import time; time.sleep = lambda _: None\n"
 
 
 class Client:
-    """Fetches checkpoints in processes of their own, with one cache."""
+    """Fetches checkpoints in other processes, one for each environment, with one cache."""
 
-    def __init__(self, hub: Hub, home: Path) -> None:
-        self._hub, self.home = hub, home
+    def __init__(self, hub: Hub, home: Path, script: str = FETCH) -> None:
+        self._hub, self.home, self._script = hub, home, script
+        self._workers: dict[frozenset[tuple[str, str]], Worker] = {}
 
-    def start(self, asked: str, revision: str | None, offline: bool, **environment: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-c", FETCH, json.dumps([asked, revision, offline])],
-            env=self._hub.environment(self.home, **environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def end(self, process: "subprocess.Popen[str]") -> dict[str, Any]:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        found: dict[str, Any] = json.loads(out)
+    def ask(self, asked: str, revision: str | None, offline: bool, **environment: str) -> dict[str, Any]:
+        key = frozenset(environment.items())
+        if key not in self._workers:
+            self._workers[key] = Worker(self._script, self._hub.environment(self.home, **environment))
+        found: dict[str, Any] = self._workers[key].ask([asked, revision, offline])
         return found
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.close()
 
     def fetch(
         self, asked: str = NAME, revision: str | None = None, *, offline: bool = False, **environment: str
     ) -> Path:
         """Return the folder of a checkpoint that can be had."""
-        found = self.end(self.start(asked, revision, offline, **environment))
+        found = self.ask(asked, revision, offline, **environment)
         assert "folder" in found, found["message"]
         folder = Path(found["folder"])
         assert found["commit"] == folder.name
@@ -80,16 +71,30 @@ class Client:
 
     def refused(self, asked: str = NAME, revision: str | None = None, *, offline: bool = False, **more: str) -> str:
         """Return why a checkpoint can't be had, in one line."""
-        found = self.end(self.start(asked, revision, offline, **more))
+        found = self.ask(asked, revision, offline, **more)
         assert found["kind"] == "CheckpointError"
         message: str = found["message"]
         assert "\n" not in message
         return message
 
 
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Client]]:
+    """One Hub and its client for all tests, each of which finds the one empty and the other's cache too."""
+    with Hub() as hub, closing(Client(hub, tmp_path_factory.mktemp("client") / "hf")) as client:
+        yield hub, client
+
+
 @pytest.fixture
-def client(hub: Hub, tmp_path: Path) -> Client:
-    return Client(hub, tmp_path / "hf")
+def hub(one: tuple[Hub, Client]) -> Hub:
+    one[0].clear()
+    return one[0]
+
+
+@pytest.fixture
+def client(one: tuple[Hub, Client]) -> Client:
+    shutil.rmtree(one[1].home, ignore_errors=True)
+    return one[1]
 
 
 def test_only_the_files_that_an_export_reads_are_fetched(hub: Hub, client: Client) -> None:
@@ -210,14 +215,13 @@ def test_contents_of_another_size_are_refused(hub: Hub, client: Client) -> None:
     assert (client.fetch() / "model.safetensors").read_bytes() == FILES["model.safetensors"]
 
 
-@pytest.mark.slow
-def test_without_a_connection_the_cache_serves(hub: Hub, client: Client) -> None:
-    hub.publish(NAME, FILES)
-    folder = client.fetch()
-    hub.close()
-    cached, other = client.start(NAME, None, False), client.start("someone/else", None, False)
-    assert client.end(cached)["folder"] == str(folder)
-    message = client.end(other)["message"]
+def test_without_a_connection_the_cache_serves(tmp_path: Path) -> None:
+    with Hub() as hub, closing(Client(hub, tmp_path / "hf")) as client:
+        hub.publish(NAME, FILES)
+        folder = client.fetch()
+    with closing(Client(hub, tmp_path / "hf", IMPATIENT + FETCH)) as client:
+        assert client.fetch() == folder
+        message = client.refused("someone/else")
     assert message.startswith(f"someone/else at revision main: {hub.url} can't be reached for config.json")
     assert "HF_ENDPOINT" in message
 

@@ -1,10 +1,11 @@
 """From a name to a bundle: the catalogue, a download, the checks, the export, and `demur.load` by that name."""
 
 import json
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.export, pytest.mark.slow]
 pytest.importorskip("torch")
 
 import _checkpoints
-from _hub import Hub
+from _hub import Hub, Worker
 
 ENTRY = {
     "name": "tiny",
@@ -34,14 +35,28 @@ ENTRY = {
     "config_pad_id": None,
 }
 SCRIPT = """
-import sys
+import contextlib, io, json, os, sys
 from pathlib import Path
 import demur_models
-demur_models.CATALOGUE = Path(sys.argv.pop(1))
 from demur_export.cli import main
-sys.exit(main(sys.argv[1:]))
+for line in sys.stdin:
+    catalogue, home, arguments = json.loads(line)
+    demur_models.CATALOGUE, os.environ["DEMUR_HOME"] = Path(catalogue), home
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main(arguments)
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
 """
-Export = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class Ran(NamedTuple):
+    """What a command left."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Export = Callable[..., Ran]
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +68,27 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("client") / "hf"
+
+
+@pytest.fixture(scope="module")
+def worker(hub: Hub, cache: Path) -> Iterator[Worker]:
+    with closing(Worker(SCRIPT, hub.environment(cache))) as made:
+        yield made
+
+
 @pytest.fixture
-def run(hub: Hub, tmp_path: Path) -> Export:
-    """Run `demur-export` with a catalogue of one model."""
+def run(hub: Hub, worker: Worker, cache: Path, tmp_path: Path) -> Export:
+    """Run `demur-export` with a catalogue of one model and an empty cache."""
+    hub.requests.clear()
+    shutil.rmtree(cache, ignore_errors=True)
     (tmp_path / "catalogue").mkdir()
     (tmp_path / "catalogue/tiny.json").write_text(json.dumps(ENTRY))
 
-    def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        environment = hub.environment(tmp_path / "hf", DEMUR_HOME=str(tmp_path / "home"))
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(tmp_path / "catalogue"), *arguments, "--recipe", "fp32"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def command(*arguments: str) -> Ran:
+        return Ran(*worker.ask([str(tmp_path / "catalogue"), str(tmp_path / "home"), [*arguments, "--recipe", "fp32"]]))
 
     return command
 
@@ -120,3 +141,10 @@ def test_a_repository_that_the_catalogue_has_not_is_exported_too(hub: Hub, run: 
     assert raw["source"] == {"repository": "someone/other", "revision": hub.repositories["someone/other"].commit}
     assert (raw["name"], raw["licence"], raw["labels"]) == ("other", "unknown", ["Non-refusal", "Refusal"])
     assert raw["template"]["roles"] == {"assistant": ""}
+
+
+def test_a_mistyped_folder_is_told_from_a_repository(run: Export, tmp_path: Path) -> None:
+    ran = run("checkpoints/mine", "--out", str(tmp_path / "mine"))
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("fetching checkpoints/mine from the Hub; there is no folder of this name\n")
+    assert "no such repository" in ran.stderr

@@ -127,8 +127,8 @@ def test_truncating_reads_the_first_tokens_alone() -> None:
 @given(st.text(alphabet="ab c.\n\u3000<|>", max_size=600), st.integers(16, 64))
 @example("a" + " " * 5000 + "b " * 300, 16)
 @example("\u200b" * 3000 + "b " * 300, 16)
-def test_a_truncated_text_is_the_beginning_of_the_whole_one(text: str, limit: int) -> None:
-    model = fake_classifier()
+def test_a_truncated_text_is_the_beginning_of_the_whole_one(fake: demur.Classifier, text: str, limit: int) -> None:
+    model = fake
     if not text or text.isspace():
         return
     whole, cut = model.truncated(model.max_tokens).encode(text), model.truncated(limit).encode(text)
@@ -137,12 +137,12 @@ def test_a_truncated_text_is_the_beginning_of_the_whole_one(text: str, limit: in
     assert (verdict.tokens, verdict.elided > 0) == (len(cut), len(whole) > limit)
 
 
-def test_a_huge_output_takes_no_more_than_a_long_one() -> None:
-    assert len(demur.load(threads=1).truncated(128).encode("I will not do that. " * 500_000)) == 128
+def test_a_huge_output_takes_no_more_than_a_long_one(model: demur.Classifier) -> None:
+    assert len(model.truncated(128).encode("I will not do that. " * 500_000)) == 128
 
 
-def test_a_truncated_classifier_keeps_its_limit_when_pickled() -> None:
-    copy = pickle.loads(pickle.dumps(demur.load(threads=1).truncated(64)))
+def test_a_truncated_classifier_keeps_its_limit_when_pickled(model: demur.Classifier) -> None:
+    copy = pickle.loads(pickle.dumps(model.truncated(64)))
     assert copy.max_tokens == 64
     assert len(copy.encode("word " * 200)) == 64
 
@@ -234,14 +234,17 @@ def test_no_character_is_lost_between_sentences(text: str) -> None:
     assert all(sentence and sentence == sentence.strip() for sentence in sentences)
 
 
-@pytest.mark.parametrize("text", ["." * 200_000, "." + '"' * 200_000, ". " * 50_000, "x" * 200_000 + "."])
-def test_long_runs_take_linear_time(text: str) -> None:
+def test_long_runs_take_linear_time_and_llm_guard_itself_is_not_imported() -> None:
     # In a process of its own, since a regular expression that hangs can't be interrupted.
-    script = "import sys; from demur.integrations._sentences import split; list(split(sys.stdin.read()))"
-    subprocess.run([sys.executable, "-c", script], input=text, text=True, check=True, timeout=60)
-
-
-def test_llm_guard_itself_is_not_imported() -> None:
-    script = "import sys, demur.integrations.llm_guard; print('llm_guard' in sys.modules, 'nltk' in sys.modules)"
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert run.stdout == "False False\n"
+    script = """
+import sys
+from demur.integrations import _sentences, llm_guard
+for line in sys.stdin:
+    print(len(list(_sentences.split(line))), flush=True)
+print("llm_guard" in sys.modules, "nltk" in sys.modules)
+"""
+    texts = ["." * 200_000, "." + '"' * 200_000, ". " * 50_000, "x" * 200_000 + "."]
+    run = subprocess.run(
+        [sys.executable, "-c", script], input="\n".join(texts), capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.splitlines() == ["1", "1", "50000", "1", "False False"]

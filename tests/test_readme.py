@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import demur
+from demur import _catalogue
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,9 +49,20 @@ def test_console_examples_print_what_they_say(block: str, tmp_path: Path) -> Non
         _agree(run.stdout + run.stderr, expected)
 
 
-def test_the_readme_lists_every_module_of_the_runtime() -> None:
-    for path in (ROOT / "runtime" / "demur").glob("*.py"):
-        assert f"`{path.name}`" in README, path.name
+@pytest.mark.parametrize("folder", ["runtime/demur", "runtime/demur/integrations", "export/demur_export"])
+def test_the_readme_lists_every_module(folder: str) -> None:
+    # Beside the one public door, an __init__.py holds nothing.
+    unlisted = {"__init__.py"} if folder != "runtime/demur" else set()
+    for path in (ROOT / folder).glob("*.py"):
+        assert path.name in unlisted or f"`{path.name}`" in README, path.name
+
+
+def test_the_readme_lists_every_model_of_the_catalogue() -> None:
+    for entry in _catalogue.entries().values():
+        (row,) = re.findall(rf"^\| `{entry.name}` \|.*$", README, re.MULTILINE)
+        weights = f"{float(f'{entry.parameters / 1e6:.3g}'):g} M"
+        assert f"| [{entry.repository}](https://huggingface.co/{entry.repository}) | {weights} |" in row
+        assert f"{entry.max_tokens:,} tokens" in row
 
 
 def test_the_changelog_has_this_version() -> None:
@@ -59,11 +71,15 @@ def test_the_changelog_has_this_version() -> None:
 
 def test_help_texts_name_every_option_of_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
     from demur.cli import main
+    from demur_export.cli import main as export
 
     helps = ""
     for command in ("check", "score", "models", "doctor"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         helps += capsys.readouterr().out
-    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--out", "--recipe", "--template", "--texts"}
+    with pytest.raises(SystemExit):
+        export(["--help"])
+    helps += capsys.readouterr().out
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert {option for option in options if option not in helps} == set()

@@ -1,6 +1,8 @@
 """What a user calls a checkpoint: a folder, a name of the catalogue, or a Hub id."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ def test_a_bundle_in_the_place_of_a_name_is_not_taken_for_a_checkpoint(
     Path("minos/demur.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"is a bundle, no checkpoint; .*NousResearch/Minos-v1"):
         source.find("minos")
+
+
+def test_a_bundle_is_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "demur.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"this is a bundle already, .*demur check --model "):
+        source.find(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    assert source.find(str(tmp_path)).folder == tmp_path
 
 
 @pytest.mark.parametrize("asked", ["minos", "NousResearch/Minos-v1"])
@@ -69,6 +79,21 @@ def test_where_a_download_came_from_is_not_for_the_user_to_say(capsys: pytest.Ca
         cli.main(["minos", "--repository", "someone/else"])
     assert left.value.code == 2
     assert "--repository is for a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["huggingface_hub", "onnx"])
+def test_a_missing_extra_is_named_with_the_way_to_install_it(missing: str) -> None:
+    script = f"import sys; sys.modules['{missing}'] = None; from demur_export.cli import main; print(main(['minos']))"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "2\n"
+    assert ran.stderr == f"demur-export: {missing} is not installed; pip install 'demur[export]'\n"
+
+
+def test_what_is_asked_for_is_looked_at_before_torch_is_imported() -> None:
+    script = "import sys; from demur_export.cli import main; print(main(['mino']), 'torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "1 False\n"
+    assert ran.stderr.startswith("demur-export: mino: no such folder")
 
 
 JSON = st.recursive(

@@ -1,5 +1,6 @@
 """Stand-ins of the published checkpoints, in small: what they must have in common with the real ones."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ import _graft
 import _standin_tokenizers
 import _standin_weights
 import standins
-from demur import _tokenizer
+from demur import _catalogue, _tokenizer
+from demur_export import catalogue, checkpoint
 
 NAMES = list(standins.STAND_INS)
 CLASSES = {
@@ -106,6 +108,17 @@ def test_special_ids_are_where_the_published_ones_are(folders: dict[str, Path]) 
     size = len(AutoTokenizer.from_pretrained(folders["minos"]))
     # Of 50,368: [UNK] 50,280, [CLS] 50,281, [SEP] 50,282, [PAD] 50,283, [MASK] 50,284.
     assert ids["minos"] == [size - 87, size - 85, size - 86, size - 88, 84]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stand_in_is_what_the_catalogue_says_but_for_sizes(folders: dict[str, Path], name: str) -> None:
+    entry = _catalogue.entries()[name]
+    source = checkpoint.read(folders[name])
+    sizes = {"layers": source.config["num_hidden_layers"], "width": 64}
+    if name == "minos":  # its special tokens stand at the end of the vocabulary
+        less = standins.STAND_INS[name].vocabulary - source.config["vocab_size"]
+        sizes["special_tokens"] = {token: number - less for token, number in entry.special_tokens.items()}
+    catalogue.check(dataclasses.replace(entry, **sizes), source)
 
 
 def test_the_traps_of_the_published_configurations_are_there(folders: dict[str, Path]) -> None:

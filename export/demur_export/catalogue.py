@@ -44,7 +44,9 @@ def _facts(entry: Entry, checkpoint: Checkpoint) -> Iterator[_Fact]:
     yield _Fact(file, "model_type", checkpoint.architecture, entry.architecture)
     yield _Fact(file, "num_hidden_layers", config.get("num_hidden_layers"), entry.layers)
     yield _Fact(file, "hidden_size", config.get("hidden_size"), entry.width)
-    yield _Fact(file, "id2label", list(checkpoint.labels), list(entry.labels))
+    # Case says nothing of what a label means, and cards don't always keep to the configuration's.
+    if [label.casefold() for label in checkpoint.labels] != [label.casefold() for label in entry.labels]:
+        yield _Fact(file, "id2label", list(checkpoint.labels), list(entry.labels))
     if entry.pooling is not None:
         yield _Fact(file, "classifier_pooling", config.get("classifier_pooling"), entry.pooling)
     if entry.config_pad_id is not None:

@@ -111,15 +111,18 @@ def _parser() -> argparse.ArgumentParser:
 def _export(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> int:
     try:
         from demur_export import checkpoint, examples, source
+
+        if asked.accept and asked.recipe == "auto":
+            parser.error("--accept is for a --recipe of your choice; auto ends with one that is near enough")
+        found = source.find(asked.source)
+        out = asked.out or _home_of(parser, found)
+        if asked.repository and found.folder is None:
+            parser.error("--repository is for a folder; what is downloaded is noted by itself")
+        # subtle: torch takes seconds to import, so what is asked for is looked at before; a download comes after, so
+        # that it isn't in vain where torch is missing.
         from demur_export.pipeline import export
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{error.name} is not installed; {_catalogue.PIP}") from error
-    found = source.find(asked.source)
-    out = asked.out or _home_of(parser, found)
-    if asked.repository and found.folder is None:
-        parser.error("--repository is for a folder; what is downloaded is noted by itself")
-    if asked.accept and asked.recipe == "auto":
-        parser.error("--accept is for a --recipe of your choice; auto ends with one that is near enough")
     options = _options(asked, found, out)
     wanted = examples.read(asked.examples, checkpoint.read(options.source).labels) if asked.examples else []
     parity = export(options, say=lambda line: print(line, file=sys.stderr))
@@ -151,7 +154,9 @@ def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options"
 
     entry = found.entry
     if found.folder is None:
-        print(f"fetching {found.repository}", file=sys.stderr)
+        # A path with one slash reads like a Hub id, so a mistyped one shows here.
+        unnamed = "" if entry else " from the Hub; there is no folder of this name"
+        print(f"fetching {found.repository}{unnamed}", file=sys.stderr)
         folder, revision = source.fetch(found, asked.revision, offline=asked.offline)
         repository = found.repository
     else:

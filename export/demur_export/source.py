@@ -43,6 +43,11 @@ def find(asked: str) -> Source:
                 f"{asked}: the folder of this name is a bundle, no checkpoint; for the catalogue's {asked} "
                 f"give its repository: {catalogue[asked].repository}"
             )
+        if (Path(asked) / MANIFEST).is_file() and not (Path(asked) / "config.json").exists():
+            raise CheckpointError(
+                f"{asked}: this is a bundle already, which demur runs as it is (demur check --model {asked}); to make "
+                "another, give the checkpoint that it was made from"
+            )
         return Source(folder=Path(asked))
     for entry in catalogue.values():
         if asked in (entry.name, entry.repository):

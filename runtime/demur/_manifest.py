@@ -65,7 +65,9 @@ def read(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingFileError(f"{path}: no such file; a bundle is the folder that demur-export writes") from error
+        raise MissingFileError(
+            f"{path}: no such file; a bundle is the folder that demur-export CHECKPOINT --out FOLDER writes"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ManifestSyntaxError(f"{path}: not JSON ({error})") from error
     if not isinstance(raw, dict):
