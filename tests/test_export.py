@@ -28,7 +28,7 @@ warnings_of_others = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"))
+    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"), outliers=1.0, layers=1)
 
 
 @pytest.fixture(scope="module")

@@ -280,11 +280,11 @@ def test_a_checkpoint_becomes_a_bundle_that_classifies(tmp_path: Path) -> None:
     folder = _modernbert.modernbert(tmp_path / "source", outliers=5.0)
     template = tmp_path / "template.json"
     template.write_text(json.dumps(_modernbert.TEMPLATE))
-    export(Options(folder, tmp_path / "out", template=str(template)))
+    export(Options(folder, tmp_path / "out", "int8-row", template=str(template), accept=True))
     model = demur.load(tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "demur.json").read_text())
     assert (manifest["architecture"], manifest["max_tokens"], manifest["recipe"]) == ("modernbert", 1024, "int8-row")
-    assert manifest["exported"]["products in int8"] == PRODUCTS
+    assert manifest["exported"]["products in 8 bits"] == PRODUCTS
     ids = AutoTokenizer.from_pretrained(folder)("<|user|>\nare you there?\n<|assistant|>\nSorry, I can't.").input_ids
     with torch.inference_mode():
         reference = AutoModelForSequenceClassification.from_pretrained(folder, reference_compile=False).eval()

@@ -157,9 +157,12 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
         unseen, true = conversations[_UNSEEN], reference[_UNSEEN]
 
         def judge(recipe: str, made: Quantised) -> walk.Try:
-            say(f"recipe {recipe}: {made.products} products in 8 bits, {len(made.left)} left in fp32")
             manifest["recipe"], manifest["files"] = recipe, bundle.write_model(folder, made.model, tokenizer)
             found = _compare(folder, manifest, unseen, true, source.refusal)
+            say(
+                f"recipe {recipe}, {made.products} products in 8 bits, {len(made.left)} left in fp32: "
+                f"{found.label_flips} label flips, max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
+            )
             return walk.Try(recipe, made, manifest["files"]["model"]["bytes"], found)
 
         taken, tried = walk.walk(options.recipe, given, ids[_CALIBRATION], source.refusal, judge)
