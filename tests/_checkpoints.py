@@ -32,6 +32,8 @@ from transformers import (
 
 import demur_export
 
+# Models this small gain nothing from threads, which on a busy machine wait for one another.
+torch.set_num_threads(1)
 _CORPUS = Path(demur_export.__file__).parent / "corpus.jsonl"
 TAGS = ["<|system|>", "<|user|>", "<|assistant|>", "<|...|>"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
