@@ -108,8 +108,8 @@ def embeddings(editor: Editor) -> None:
     gather = next(n for n in editor.nodes if n.op_type == "Gather" and n.input[0] == WORDS)
     assert table is not None
     # subtle: of rows brought to one size, or the columns would be those of the few largest rows.
-    tallest = np.maximum(np.abs(table).max(1, keepdims=True), 1e-12)
-    columns = np.maximum((np.abs(table) / tallest).max(0), 1e-6).astype(np.float32)
+    sizes = np.maximum(np.sqrt((table**2).mean(1, keepdims=True)), 1e-12)
+    columns = np.maximum((np.abs(table) / sizes).max(0), 1e-6).astype(np.float32)
     even = table / columns
     scale = np.maximum(np.abs(even).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
     quantised = editor.put(f"{WORDS}.q", np.rint(even / scale).astype(np.int8))
