@@ -49,16 +49,16 @@ NEAR = 0.01
 
 def mild(kind: str, folder: Path) -> Path:
     """Write a checkpoint that any gate lets pass in int8: no outliers, and no score near a half."""
-    return head(KINDS[kind](folder, outliers=1.0), shift=0.5)
+    return head(KINDS[kind](folder, outliers=1.0), surer=0.5)
 
 
-def head(folder: Path, *, times: float = 1.0, shift: float = 0.0) -> Path:
-    """Make a classifier's logits larger, and its scores of refusal smaller."""
+def head(folder: Path, *, times: float = 1.0, surer: float = 0.0) -> Path:
+    """Make a classifier's logits larger, and its scores of refusal, which are above a half, larger still."""
     weights = load_file(folder / "model.safetensors")
     last = "classifier.out_proj" if "classifier.out_proj.weight" in weights else "classifier"
     for part in ("weight", "bias"):
         weights[f"{last}.{part}"] *= times
-    weights[f"{last}.bias"] += torch.tensor([shift, -shift])
+    weights[f"{last}.bias"] += torch.tensor([-surer, surer])
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
