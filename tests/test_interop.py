@@ -41,25 +41,25 @@ KINDS: dict[str, Callable[..., Path]] = {
 # Conversations of lengths far apart, so that a batch of them is mostly padding.
 REPLIES = ["sorry", "the answer is that you can help " * 8, "I cannot help with that.", "caf\u00e9, 3.14 & more? " * 4]
 TEXTS = [f"<|user|>are you there?<|assistant|>{reply}" for reply in REPLIES]
-# Of a probability: rounding in fp32, and the gate's limit on what int8 may move.
-TOLERANCE = {MODEL: 1e-3, QUANTISED: 0.1}
-# The quantised graph has the bundle's own weights, so that it is nearer to the bundle than to PyTorch.
-NEAR = 0.01
+# Of a probability: rounding in fp32, and what int8 moves on these checkpoints, whose scores differ by hundredths.
+TOLERANCE = {MODEL: 1e-4, QUANTISED: 0.02}
+# An int8 bundle's own scores are nearer still, as its weights are those of the quantised graph.
+NEAR = 0.003
 TEXTS_JUDGED = len(corpus.gate(None)) // 2
 
 
 def mild(kind: str, folder: Path) -> Path:
-    """Write a checkpoint without outliers, and without a score near a half."""
-    return head(KINDS[kind](folder, outliers=1.0), shift=0.5)
+    """Write a checkpoint that any gate lets pass in int8: scores near each other, and none of them near a half."""
+    return head(KINDS[kind](folder), times=0.25, surer=0.5)
 
 
-def head(folder: Path, *, times: float = 1.0, shift: float = 0.0) -> Path:
-    """Make a classifier's logits larger, and its scores of refusal smaller."""
+def head(folder: Path, *, times: float = 1.0, surer: float = 0.0) -> Path:
+    """Make a classifier's logits larger, and its scores of refusal, which are above a half, larger still."""
     weights = load_file(folder / "model.safetensors")
     last = "classifier.out_proj" if "classifier.out_proj.weight" in weights else "classifier"
     for part in ("weight", "bias"):
         weights[f"{last}.{part}"] *= times
-    weights[f"{last}.bias"] += torch.tensor([shift, -shift])
+    weights[f"{last}.bias"] += torch.tensor([-surer, surer])
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
@@ -101,8 +101,8 @@ def _by_transformers_js(folder: Path, dtype: str, where: str) -> NDArray[np.floa
 def _close(found: NDArray[np.float32], made: tuple[Path, Path], file: str) -> None:
     source, bundle = made
     assert np.abs(found - _by_pytorch(source, source)).max() <= TOLERANCE[file]
-    if file == QUANTISED:
-        model = demur.load(bundle, threads=1)
+    model = demur.load(bundle, threads=1)
+    if file == QUANTISED and "int8" in repr(model):
         own = [model.check_text(text).score for text in TEXTS]
         assert found[:, 1] == pytest.approx(own, abs=NEAR)
 
