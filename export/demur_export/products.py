@@ -102,7 +102,8 @@ def embeddings(editor: Editor) -> None:
     """Store the word embeddings as int8 with a scale for each row, and one for each column.
 
     Rows are looked up one by one. A few columns are much larger than the rest, and would take all steps of every row;
-    with columns brought to one size the error's square is a third in a trained MiniLM, for one multiplication a text.
+    with columns brought to one size the error's square is less than a third in a trained MiniLM, for one multiplication
+    a text.
     """
     table = editor.constant(WORDS)
     gather = next(n for n in editor.nodes if n.op_type == "Gather" and n.input[0] == WORDS)
