@@ -131,15 +131,15 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
 
         taken, tried = walk.walk(options.recipe, tuned, ids[_CALIBRATION], source.refusal, judge)
         if taken is None:
-            if not options.accept:
+            taken = walk.nearest(tried) if options.accept else None
+            if taken is None:
                 raise walk.failure(options.recipe, tried, pruned=options.vocabulary is not None)
-            taken = walk.nearest(tried)
             if taken is not tried[-1]:
                 judge(taken.recipe, taken.made)
         found = taken.parity
         manifest["exported"] |= {
             "products in 8 bits": taken.made.products,
-            "products in fp32": ", ".join(taken.made.left) or "none",
+            "products left in fp32": ", ".join(taken.made.left) or "none",
             "inputs smoothed": taken.made.smoothed,
             "inputs with fixed scales": taken.made.fixed,
             "tried": [one.record() for one in tried],
