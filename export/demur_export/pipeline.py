@@ -187,15 +187,15 @@ class _Export:
         given = masked.masked(graph, ids=INPUT) if options.padded else graph
         taken, tried = walk.walk(options.recipe, given, self.ids[_CALIBRATION], refusal, self._judge)
         if taken is None:
-            if not options.accept:
+            taken = walk.nearest(tried) if options.accept else None
+            if taken is None:
                 raise walk.failure(options.recipe, tried, pruned=self.pruned is not None)
-            taken = walk.nearest(tried)
             if taken is not tried[-1]:
                 self._judge(taken.recipe, taken.made)
         found = taken.parity
         self.manifest["exported"] |= {
             "products in 8 bits": taken.made.products,
-            "products in fp32": ", ".join(taken.made.left) or "none",
+            "products left in fp32": ", ".join(taken.made.left) or "none",
             "inputs smoothed": taken.made.smoothed,
             "inputs with fixed scales": taken.made.fixed,
             "tried": [one.record() for one in tried],
