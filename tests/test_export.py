@@ -15,11 +15,12 @@ pytestmark = pytest.mark.export
 pytest.importorskip("torch")
 
 import _checkpoints
+from conftest import CORPUS_SIZE
 
-from demur_export import checkpoint, cli, corpus
+from demur_export import checkpoint, cli
 from demur_export.pipeline import Options, export
 
-OWN = len(corpus.read(corpus.OWN))
+OWN = CORPUS_SIZE
 
 warnings_of_others = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
@@ -117,7 +118,7 @@ def test_a_recipe_that_falls_short_is_refused_with_its_figures_and_the_way_out(w
     lines = str(error.value).splitlines()
     assert lines[1].startswith("| recipe | products in 8 bits |")
     assert lines[3].startswith("| `int8` | 13 | 0 |")
-    assert lines[4].startswith(f"| limit on {OWN // 2} texts | | | | | 1 | 0 | 0.1000 | 0.00300 |")
+    assert lines[4].startswith(f"| limit on {OWN // 2} texts | | | | | 0 | 0 | 0.1000 | 0.00300 |")
     assert (
         lines[5]
         == "let --recipe auto look for one that is near enough, or accept the distance with --recipe int8 --accept"

@@ -22,11 +22,12 @@ torch = pytest.importorskip("torch")
 
 import _checkpoints
 import _modernbert
+from conftest import CORPUS_SIZE
 from optimum.onnxruntime import ORTModelForSequenceClassification
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from demur_export import checkpoint, cli, corpus
+from demur_export import checkpoint, cli
 from demur_export.interop import files
 from demur_export.pipeline import Options, export
 
@@ -45,7 +46,6 @@ TEXTS = [f"<|user|>are you there?<|assistant|>{reply}" for reply in REPLIES]
 TOLERANCE = {MODEL: 1e-4, QUANTISED: 0.02}
 # An int8 bundle's own scores are nearer still, as its weights are those of the quantised graph.
 NEAR = 0.003
-TEXTS_JUDGED = len(corpus.gate(None)) // 2
 
 
 def mild(kind: str, folder: Path) -> Path:
@@ -150,8 +150,8 @@ def test_how_far_each_graph_is_from_pytorch_is_recorded(made: tuple[Path, Path])
     assert {file: of["recipe"] for file, of in record.items()} == {MODEL: "fp32", QUANTISED: "int8-row"}
     readme = (bundle / "interop" / "README.md").read_text()
     for of in record.values():
-        assert of["parity"]["texts"] == TEXTS_JUDGED
-        assert f"| {TEXTS_JUDGED} | {of['parity']['label_flips']} | {of['parity']['max_dp']:.4f} |" in readme
+        assert of["parity"]["texts"] == CORPUS_SIZE // 2
+        assert f"| {CORPUS_SIZE // 2} | {of['parity']['label_flips']} | {of['parity']['max_dp']:.4f} |" in readme
     assert record[MODEL]["parity"]["max_dp"] < 1e-3 < record[QUANTISED]["parity"]["max_dp"]
     assert "| other clients | the folder [interop](interop/README.md)" in (bundle / "README.md").read_text()
 
