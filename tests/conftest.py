@@ -110,7 +110,7 @@ def short_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _exports_by_short_texts(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Exports read and compare short texts alone, of which a fifth of the time is enough; `test_corpus` has them all."""
+    """Exports read and compare short texts alone, in a fifth of the time; `test_corpus` has them all."""
     if request.module.__name__ == "test_corpus":
         yield
         return
