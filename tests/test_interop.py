@@ -152,7 +152,7 @@ def test_how_far_each_graph_is_from_pytorch_is_recorded(made: tuple[Path, Path])
     for of in record.values():
         assert of["parity"]["texts"] == CORPUS_SIZE // 2
         assert f"| {CORPUS_SIZE // 2} | {of['parity']['label_flips']} | {of['parity']['max_dp']:.4f} |" in readme
-    assert record[MODEL]["parity"]["max_dp"] < 1e-3 < record[QUANTISED]["parity"]["max_dp"]
+    assert record[MODEL]["parity"]["max_dp"] < 1e-4 < record[QUANTISED]["parity"]["max_dp"]
     assert "| other clients | the folder [interop](interop/README.md)" in (bundle / "README.md").read_text()
 
 
@@ -170,7 +170,7 @@ def test_the_command_adds_it_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_quantised_graph_that_falls_short_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    source = head(_checkpoints.e5(tmp_path / "source"), times=4.0)  # and what rounding moves is four times as much
+    source = _checkpoints.e5(tmp_path / "source", outliers=300.0)
     said: list[str] = []
     export(Options(source, tmp_path / "out", recipe="fp32", interop=True), said.append)
     folder = tmp_path / "out" / "interop"
