@@ -21,11 +21,11 @@ from demur_export.graph import bert, modernbert
 from demur_export.graph.editor import Editor
 from demur_export.graph.parameters import Parameters
 from demur_export.parity import distance
-from demur_export.plan import Choice
+from demur_export.plan import Choice, search
 from demur_export.quantize import Calibrated
 from demur_export.rounding import Steps
-from demur_export.run import logits, observe
-from demur_export.smoothing import groups
+from demur_export.run import logits, observe, thinned
+from demur_export.smoothing import groups, smooth
 
 LAYERS = 2
 PRODUCTS = 6 * LAYERS + 1
@@ -128,6 +128,43 @@ def test_a_gelu_behind_a_fixed_scale_keeps_all_its_steps(tuned: onnx.ModelProto,
     assert any(node.op_type == "Gelu" and node.output[0] == down for node in made.graph.node)
     (measured,) = [node.op_type for node in made.graph.node if node.input[:1] == [down] and node.op_type != "Div"]
     assert measured == "Add"
+
+
+def test_a_channel_far_above_the_rest_is_multiplied_in_fp32(tuned: onnx.ModelProto) -> None:
+    editor, channel, down = Editor(tuned), 7, "layer.0.mlp.gelu"
+    for name in ("layer.0.mlp.up.weight", "layer.0.mlp.up.bias"):
+        value = editor.constant(name)
+        assert value is not None
+        value = value.copy()
+        value[..., channel] *= 60
+        editor.put(name, value)
+    spiked = editor.model()
+    observed = observe(spiked, [*groups(Editor(spiked))], CALIBRATION)
+    found = search(spiked, observed, fixed=False)[down]
+    assert found.smoothing is not None
+    assert np.flatnonzero(np.isinf(found.smoothing)).tolist() == [channel]
+    taken_out = smooth(spiked, {down: found.smoothing})
+    assert logits(taken_out, UNSEEN) == pytest.approx(logits(spiked, UNSEEN), abs=1e-3)
+    left_in = found._replace(smoothing=np.where(np.isinf(found.smoothing), 1, found.smoothing).astype(np.float32))
+    names, grams = [product.name for product, _ in Editor(spiked).products()], {down: observed[down].gram}
+    others = [name for name in names if name != "layer.0.mlp.down"]
+    out, whole = (quantize.by_choices(spiked, {down: choice}, grams, others).model for choice in (found, left_in))
+    all_in_fp32 = quantize.by_choices(spiked, {}, grams, names).model
+    assert noise(out, all_in_fp32) < noise(whole, all_in_fp32) / 2
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=60), st.integers(1, 5000))
+def test_calibration_takes_long_texts_less_often(lengths: list[int], tokens: int) -> None:
+    given = [np.zeros((1, n), np.int64) for n in lengths]
+    taken = thinned(given, tokens)
+    total = sum(ids.shape[1] for ids in taken)
+    assert all(any(ids is one for one in given) for ids in taken)
+    if sum(lengths) <= tokens:
+        assert len(taken) == len(given)
+    else:  # whole texts: off by one of them at most for each that was nearly due
+        assert total <= tokens + max(lengths)
+    if len(set(lengths)) == 1 and tokens >= lengths[0]:
+        assert total > tokens - 2 * lengths[0] or len(taken) == len(given)
 
 
 def test_products_are_left_in_fp32_by_name(tuned: onnx.ModelProto, calibrated: Calibrated) -> None:

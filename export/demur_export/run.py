@@ -24,6 +24,24 @@ def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
     return np.concatenate([session.run([OUTPUT], {INPUT: ids})[0] for ids in texts])
 
 
+def thinned(texts: Texts, tokens: int) -> Texts:
+    """Return texts of about so many `tokens` in all, or all of them if they have no more.
+
+    A text longer than some length is taken as often as that length goes into it, so that long texts don't use up what
+    short ones need; which ones is a matter of their order alone.
+    """
+    lengths = np.array([ids.shape[1] for ids in texts], np.float64)
+    if lengths.sum() <= tokens:
+        return texts
+    low, high = 0.0, float(lengths.max())
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if np.minimum(lengths, middle).sum() > tokens else (middle, high)
+    due = np.cumsum(np.minimum(1, low / lengths))
+    taken = np.floor(due + 1e-9) > np.floor(np.concatenate([[0.0], due[:-1]]) + 1e-9)
+    return [ids for ids, take in zip(texts, taken, strict=True) if take]
+
+
 class Observed(NamedTuple):
     """What an inner tensor `[..., channels]` looked like on real texts, as rows `[rows, channels]`."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from demur_export.graph.editor import Editor
 from demur_export.quantize import Calibrated, Quantised
-from demur_export.run import Texts, logits
+from demur_export.run import logits, thinned
 
 # Of the products with the largest errors of their own, so many are measured in the graph; the others follow in the
 # order of those errors. A run for each of a large model's two hundred products would take an hour.
@@ -23,7 +23,7 @@ def ranking(found: Calibrated) -> list[str]:
     """Return the names of all products, those that do the most damage first."""
     products = [(product.name, product.input[0]) for product, _ in Editor(found.model).products()]
     names = [name for name, source in sorted(products, key=lambda p: -found.errors[p[1]])]
-    texts = _sample(found.calibration)
+    texts = thinned(found.calibration, _TOKENS)
     reference = logits(found.model, texts)
 
     def damage(name: str) -> float:
@@ -60,9 +60,3 @@ def left_in_fp32(found: Calibrated, passes: Callable[[Quantised], bool]) -> tupl
     """
     order = ranking(found)
     return order, fewest(order, len(order) // 2, lambda left: passes(found.by_rows(left)))
-
-
-def _sample(texts: Texts) -> Texts:
-    """Return texts from all over the list that have `_TOKENS` tokens together, or all if they have fewer."""
-    mean = np.mean([ids.shape[1] for ids in texts])
-    return texts[:: max(1, round(len(texts) * mean / _TOKENS))]

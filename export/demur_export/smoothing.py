@@ -2,6 +2,10 @@
 
 SmoothQuant (Xiao et al. 2022, https://arxiv.org/abs/2211.10438): channel j of a product's input is divided by
 s_j = max|x_j|^alpha / max|w_j|^(1 - alpha) and row j of its weight multiplied by it.
+
+A channel whose s_j is infinite is taken out of the product and added to it in fp32. Behind a GELU one channel can be
+twenty times the others on a few tokens, such as the first (Sun et al. 2024, https://arxiv.org/abs/2402.17762); no
+scale serves it and the rest of those rows, whichever of activations and weights it weighs on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +53,8 @@ def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelPro
     """Divide inputs of products by their scales and multiply their weights; the function computed stays the same.
 
     Behind an attention, a gate, or a LayerNormalization that nothing else reads, the division is done by the weights of
-    the values, of the gate, or by the gain, and costs nothing; elsewhere it is one multiplication.
+    the values, of the gate, or by the gain, and costs nothing; elsewhere it is one multiplication. A channel that is
+    taken out costs three small operations more.
     """
     editor = Editor(model)
     # subtle: from the last product to the first, since folding changes the weights of a product before it.
@@ -57,16 +62,32 @@ def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelPro
         if source not in scales:
             continue
         scale = scales[source]
+        apart = np.flatnonzero(np.isinf(scale))
         for product in products:
             weight = editor.constant(product.input[1])
             assert weight is not None
-            editor.put(product.input[1], weight * scale[:, None])
-        if not _fold(editor, source, products, scale):
+            for channel in apart:
+                _add_apart(editor, product, int(channel), weight[channel])
+            editor.put(product.input[1], multiplied(weight, scale))
+        if len(apart) or not _fold(editor, source, products, scale):
             factor = editor.put(f"{source}.smoothing", (1 / scale).astype(np.float32))
             editor.insert_before(products[0], [node("Mul", smoothed(source), [source, factor])])
             for product in products:
                 product.input[0] = smoothed(source)
     return editor.model()
+
+
+def multiplied(weight: Array, scale: Array) -> Array:
+    """Return a weight `[inputs, outputs]` with its rows multiplied by `scale`, and zeros where a channel is out."""
+    return np.asarray(weight * np.where(np.isinf(scale), 0, scale)[:, None], np.float32)
+
+
+def can_take_out(editor: Editor, products: Sequence[onnx.NodeProto]) -> bool:
+    """Return whether a channel can be taken out of the input of `products`: of a single one with a bias behind it.
+
+    Where many products share an input, or a product is wide, what is added in fp32 costs more than it is worth.
+    """
+    return len(products) == 1 and _bias(editor, products[0]) is not None and _narrows(editor, products[0])
 
 
 def smoothed(source: str) -> str:
@@ -80,6 +101,34 @@ def strength(maxima: Array, weights: Sequence[Array], alpha: float) -> Array:
     scale = np.maximum(maxima, 1e-5) ** alpha / np.maximum(tallest, 1e-5) ** (1 - alpha)
     scale /= np.exp(np.mean(np.log(scale)))
     return np.asarray(np.clip(scale, _LEAST_SCALE, _MOST_SCALE), np.float32)
+
+
+def _narrows(editor: Editor, product: onnx.NodeProto) -> bool:
+    weight = editor.constant(product.input[1])
+    return weight is not None and weight.shape[1] < weight.shape[0]
+
+
+def _bias(editor: Editor, product: onnx.NodeProto) -> onnx.NodeProto | None:
+    """Return the node that adds a constant to the product, if nothing else reads the product."""
+    behind = editor.consumers(product.output[0])
+    adds = len(behind) == 1 and behind[0].op_type == "Add" and editor.constant(behind[0].input[1]) is not None
+    return behind[0] if adds else None
+
+
+def _add_apart(editor: Editor, product: onnx.NodeProto, channel: int, weight: Array) -> None:
+    """Add one channel of the input times its row of the weight, behind the product's bias."""
+    behind = _bias(editor, product)
+    assert behind is not None
+    out, name = behind.output[0], f"{product.name}.apart.{channel}"
+    behind.output[0] = behind.name = f"{name}.rest"
+    at = editor.put(f"{name}.channel", np.array([channel]))
+    row = editor.put(f"{name}.weight", weight)
+    nodes = [
+        node("Gather", f"{name}.values", [product.input[0], at], axis=-1),
+        node("Mul", name, [f"{name}.values", row]),
+        node("Add", out, [f"{name}.rest", name]),
+    ]
+    editor.replace(behind, [behind, *nodes])
 
 
 def _fold(editor: Editor, source: str, products: Sequence[onnx.NodeProto], scale: Array) -> bool:

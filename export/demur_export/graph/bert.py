@@ -109,12 +109,20 @@ class _Bert:
         own = states
         if first_token_only:
             own = b.add("Slice", f"{name}first", [states, b.integers(0), b.integers(1), b.integers(1)])
+        query, key, value = (
+            self._weights.linear(f"{module}attention.self.{part}") for part in ("query", "key", "value")
+        )
+        # A key's bias adds the same to all scores of a query, which a softmax does not see. A value's bias goes through
+        # the softmax, whose weights sum to 1, as it is: the product behind it can add it.
         parts = [
-            self._linear(source, f"{name}attention.{part}", self._weights.linear(f"{module}attention.self.{part}"))
-            for part, source in (("query", own), ("key", states), ("value", states))
+            self._linear(own, f"{name}attention.query", query),
+            self._product(states, f"{name}attention.key", key.weight),
+            self._product(states, f"{name}attention.value", value.weight),
         ]
         mixed = b.contrib("MultiHeadAttention", f"{name}attention", parts, num_heads=self._heads)
-        out = self._linear(mixed, f"{name}attention.out", self._weights.linear(module + "attention.output.dense"))
+        dense = self._weights.linear(module + "attention.output.dense")
+        dense = dense._replace(bias=dense.bias + value.bias @ dense.weight)
+        out = self._linear(mixed, f"{name}attention.out", dense)
         own = b.add("Add", f"{name}attention.sum", [own, out])
         own = self._norm(own, f"{name}attention.norm", module + "attention.output.LayerNorm")
         up = self._weights.linear(module + "intermediate.dense")
