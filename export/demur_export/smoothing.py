@@ -82,14 +82,6 @@ def multiplied(weight: Array, scale: Array) -> Array:
     return np.asarray(weight * np.where(np.isinf(scale), 0, scale)[:, None], np.float32)
 
 
-def can_take_out(editor: Editor, products: Sequence[onnx.NodeProto]) -> bool:
-    """Return whether a channel can be taken out of the input of `products`: of a single one with a bias behind it.
-
-    Where many products share an input, or a product is wide, what is added in fp32 costs more than it is worth.
-    """
-    return len(products) == 1 and _bias(editor, products[0]) is not None and _narrows(editor, products[0])
-
-
 def smoothed(source: str) -> str:
     """Return the name of a smoothed input, where the smoothing is a node of its own."""
     return f"{source}.smooth"
@@ -103,11 +95,6 @@ def strength(maxima: Array, weights: Sequence[Array], alpha: float) -> Array:
     return np.asarray(np.clip(scale, _LEAST_SCALE, _MOST_SCALE), np.float32)
 
 
-def _narrows(editor: Editor, product: onnx.NodeProto) -> bool:
-    weight = editor.constant(product.input[1])
-    return weight is not None and weight.shape[1] < weight.shape[0]
-
-
 def _bias(editor: Editor, product: onnx.NodeProto) -> onnx.NodeProto | None:
     """Return the node that adds a constant to the product, if nothing else reads the product."""
     behind = editor.consumers(product.output[0])
@@ -116,19 +103,19 @@ def _bias(editor: Editor, product: onnx.NodeProto) -> onnx.NodeProto | None:
 
 
 def _add_apart(editor: Editor, product: onnx.NodeProto, channel: int, weight: Array) -> None:
-    """Add one channel of the input times its row of the weight, behind the product's bias."""
-    behind = _bias(editor, product)
-    assert behind is not None
-    out, name = behind.output[0], f"{product.name}.apart.{channel}"
-    behind.output[0] = behind.name = f"{name}.rest"
+    """Add one channel of the input times its row of the weight, behind the product or the bias that it has."""
+    last, name = _bias(editor, product) or product, f"{product.name}.apart.{channel}"
+    out = last.output[0]
+    # subtle: a product keeps its name, by which it can be left in fp32.
+    last.output[0] = f"{name}.rest"
+    if last is not product:
+        last.name = last.output[0]
     at = editor.put(f"{name}.channel", np.array([channel]))
     row = editor.put(f"{name}.weight", weight)
-    nodes = [
-        node("Gather", f"{name}.values", [product.input[0], at], axis=-1),
-        node("Mul", name, [f"{name}.values", row]),
-        node("Add", out, [f"{name}.rest", name]),
-    ]
-    editor.replace(behind, [behind, *nodes])
+    values = node("Gather", f"{name}.values", [product.input[0], at], axis=-1)
+    total = node("Add", out, [f"{name}.rest", name])
+    total.name = f"{name}.sum"
+    editor.replace(last, [last, values, node("Mul", name, [f"{name}.values", row]), total])
 
 
 def _fold(editor: Editor, source: str, products: Sequence[onnx.NodeProto], scale: Array) -> bool:
