@@ -48,6 +48,23 @@ def test_a_refusal_and_an_answer_are_told_apart(model: Classifier) -> None:
     assert answered.score < 0.1
 
 
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Convert 5 miles to kilometres.", "5 miles are about 8.05 kilometres."),
+        ("What does 'etc.' stand for?", 'It stands for the Latin "et cetera", which means "and the rest".'),
+        ("Wie viele Einwohner hat Wien?", "Wien hat rund zwei Millionen Einwohner."),
+    ],
+)
+@pytest.mark.parametrize(
+    "ending", ["Is there anything else I can help you with?", "Let me know if you have any other questions."]
+)
+def test_a_closing_offer_makes_no_refusal_of_an_answer(
+    model: Classifier, prompt: str, answer: str, ending: str
+) -> None:
+    assert not model.check(f"{answer} {ending}", prompt=prompt).refusal
+
+
 def test_a_verdict_says_what_was_read(model: Classifier) -> None:
     short, long = model.check(ANSWER), model.check(LONG)
     assert (short.elided, short.model, short.threshold) == (0, "demur-mini", 0.5)
