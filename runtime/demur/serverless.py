@@ -116,7 +116,7 @@ class Handler:
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
-            raise _TooLargeError(f"the body has {size} bytes, expected at most {self._max_bytes}")
+            raise _TooLargeError(f"the body is too large, expected at most {self._max_bytes} bytes")
 
 
 class _TooLargeError(Exception):
@@ -147,10 +147,9 @@ def _cores() -> int:
 
 
 def _made() -> Handler:
-    cores = _cores()
+    cores, max_bytes, max_rows = _cores(), _limit("DEMUR_MAX_BYTES", _MAX_BYTES), _limit("DEMUR_MAX_ROWS", _MAX_ROWS)
     # What Lambda unpacks it has compared with its own sum of the zip.
     model = load(os.environ.get("DEMUR_MODEL"), threads=cores, threshold=_threshold(), verify=False)
-    max_bytes, max_rows = _limit("DEMUR_MAX_BYTES", _MAX_BYTES), _limit("DEMUR_MAX_ROWS", _MAX_ROWS)
     return Handler(model, max_bytes=max_bytes, max_rows=max_rows, workers=cores)
 
 

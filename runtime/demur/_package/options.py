@@ -24,7 +24,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     package.add_argument("--out", metavar="OUT", type=Path, required=True, help="the folder; the zip is OUT.zip")
     package.add_argument("--model", metavar="NAME|FOLDER", help="a bundle (default: the one that comes with demur)")
     package.add_argument(
-        "--platform", choices=_PLATFORMS, default=_here(), help="where it is to run (default: %(default)s)"
+        "--platform", choices=_PLATFORMS, default=default_platform(), help="where it is to run (default: %(default)s)"
     )
     package.add_argument(
         "--python",
@@ -35,7 +35,8 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     package.set_defaults(run=_run)
 
 
-def _here() -> str:
+def default_platform() -> str:
+    """Return the platform of Linux on this machine's kind of processor."""
     return _PLATFORMS[platform.machine().lower() in _ARM]
 
 
