@@ -104,12 +104,7 @@ def build(request: Request) -> Package:
         _put_in(folder, bundle, request)
         score, unchecked = _try(folder, request)
         size = archive.size(folder)
-        if request.target == "lambda" and size > LAMBDA_BYTES:
-            raise PackageError(
-                f"{request.out}: {size / 2**20:.0f} MiB unzipped, and a Lambda function made from a zip has at most "
-                f"{LAMBDA_BYTES / 2**20:.0f}; put it into a container image with --target folder, or take a smaller "
-                "model"
-            )
+        check_size(request, size)
         archive.write(folder, packed)
         zip_bytes = packed.stat().st_size
         folder.rename(request.out)
@@ -125,6 +120,19 @@ def _check(request: Request) -> None:
         raise PackageError(
             f"--python {request.python}: Lambda's runtime of it has glibc 2.26, and the wheels of onnxruntime need "
             f"2.28; expected {'.'.join(map(str, LAMBDA_PYTHON))} or later"
+        )
+
+
+def check_size(request: Request, size: int) -> None:
+    """Make sure that its target takes so many bytes.
+
+    Raises:
+        PackageError: It does not.
+    """
+    if request.target == "lambda" and size > LAMBDA_BYTES:
+        raise PackageError(
+            f"{request.out}: {size / 2**20:.0f} MiB unzipped, and a Lambda function made from a zip has at most "
+            f"{LAMBDA_BYTES / 2**20:.0f}; put it into a container image with --target folder, or take a smaller model"
         )
 
 

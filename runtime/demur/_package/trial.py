@@ -96,8 +96,9 @@ def _run(command: Sequence[str], environment: dict[str, Any], folder: Path, stdi
     except subprocess.TimeoutExpired as error:
         raise PackageError(f"{' '.join(command[:6])}: did not end within {_SECONDS} seconds") from error
     if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise PackageError(
             f"{' '.join(command[:6])}: a bare Python failed on the folder (exit status {done.returncode}): "
-            f"{(done.stderr.strip() or done.stdout.strip())[-2000:]}"
+            f"{' / '.join(said[-3:])}"
         )
     return done.stdout
