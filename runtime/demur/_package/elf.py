@@ -47,7 +47,7 @@ def read(path: Path) -> Library:
         tags = entries[: [tag for tag, _ in entries].index(_END)] if entries else []
         strings = [_offset(loads, value) for tag, value in tags if tag == _STRINGS]
         needs = tuple(_text(data, strings[0] + value) for tag, value in tags if tag == _NEEDED)
-    except (struct.error, ValueError, IndexError) as error:
+    except (struct.error, ValueError, IndexError, OverflowError) as error:
         raise PackageError(f"{path}: damaged: its ELF tables lead out of the file") from error
     return Library(_MACHINES.get(machine, f"machine {machine}"), needs)
 
