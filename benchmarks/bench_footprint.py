@@ -105,7 +105,7 @@ def section(record: dict[str, Any]) -> str:
     if torch:
         lines.append(
             f"torch is {torch}"
-            + (": the build for CPUs. The one with CUDA's libraries takes several times the room." * ("+cpu" in torch))
+            + (": the build for CPUs. The larger one, with CUDA's libraries, was not measured." * ("+cpu" in torch))
         )
     lines += [f"Absent: {NAMES[name]} ({reason})" for name, reason in record["absent"].items()]
     lines.append("\n".join(targets_table([Target(**target) for target in record["targets"]])))

@@ -56,7 +56,7 @@ def test_a_rule_leaves_out_its_distributions_files_alone(tmp_path: Path) -> None
 
 def test_a_distribution_left_out_takes_with_it_what_nothing_else_needs(tmp_path: Path) -> None:
     install(tmp_path, "wanted", ["wanted.py"], ("Big_One>=1", "shared", "wanted[all]; extra == 'dev'"))
-    install(tmp_path, "big.one", ["big.py"], ("only-its", "shared", "wanted"))
+    install(tmp_path, "Big.One", ["big.py"], ("only-its", "shared", "wanted"))
     install(tmp_path, "only-its", ["its.py"], ("deep (>=1)",))
     install(tmp_path, "deep", ["deep.py"], ("big-one",))
     install(tmp_path, "shared", ["shared.py"])

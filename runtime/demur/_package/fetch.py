@@ -21,17 +21,15 @@ def requirements() -> list[str]:
     Raises:
         PackageError: demur is neither installed nor run from its source tree, so that nothing says it.
     """
-    tree = Path(demur.__file__).parents[2] / "pyproject.toml"
-    if tree.is_file():
-        project = tomllib.loads(tree.read_text(encoding="utf-8"))["project"]
-        if project["name"] == "demur":
-            return list(project["dependencies"])
+    here = Path(demur.__file__).parent
+    tree = here.parents[1] / "pyproject.toml"
+    if here.parent.name == "runtime" and tree.is_file():
+        return list(tomllib.loads(tree.read_text(encoding="utf-8"))["project"]["dependencies"])
     try:
         stated = metadata.requires("demur") or []
     except metadata.PackageNotFoundError as error:
         raise PackageError(
-            f"{Path(demur.__file__).parent}: nothing says what this demur depends on; install it with pip, or run it "
-            "from its source tree"
+            f"{here}: nothing says what this demur depends on; install it with pip, or run it from its source tree"
         ) from error
     return [line for line in stated if "extra ==" not in line]
 
