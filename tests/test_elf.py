@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from demur._package import elf
@@ -65,6 +65,7 @@ def test_a_library_that_could_not_be_loaded_is_named(tmp_path: Path, data: bytes
         elf.check(tmp_path, "x86_64")
 
 
+@example(b"\xff" * 8, 32, 400)  # program headers beyond any address
 @given(st.binary(max_size=300), st.integers(6, 400), st.integers(0, 400))
 def test_a_broken_library_is_an_error_of_demurs_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int, end: int
