@@ -97,6 +97,8 @@ def test_a_cgroups_quota_means_one_thread_and_doctor_tells(half_a_processor: lis
     [
         (None, 4, "all that this process may be scheduled on"),
         (4.5, 4, "all that this process may be scheduled on"),
+        (4.0, 4, "all that this process may be scheduled on"),
+        (1.0, 4, "its cgroup's quota, rounded down"),
         (3.5, 4, "its cgroup's quota, rounded down"),
         (0.5, 4, "its cgroup's quota, rounded up"),
     ],
