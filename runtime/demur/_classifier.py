@@ -31,7 +31,7 @@ class Classifier:
         bundle: What the model is.
         tokenizer: Its tokenizer.
         open_session: Opens a session of so many threads.
-        threads: Threads for one text.
+        threads: Threads for one text, at most the cores that this machine grants.
         threshold: The score from which a reply counts as a refusal.
         run_tokens: How many tokens several texts may share a run with, padding included; None for one text a run.
     """
@@ -52,8 +52,10 @@ class Classifier:
         self._run_tokens = run_tokens
         self._reader = Reader(bundle, tokenizer)
         self._lock = threading.Lock()
-        self._session = open_session(threads)
-        self._single = self._session if threads == 1 else None
+        # subtle: a pickled classifier may be opened where fewer processors are granted.
+        granted = _machine.granted(threads)
+        self._session = open_session(granted)
+        self._single = self._session if granted == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         kept = (self._threads, self._threshold, self._truncate, self._run_tokens)
@@ -157,8 +159,9 @@ class Classifier:
             conversations: Any iterable, of any length, of what `demur score` takes: objects with `messages`,
                 `conversations`, `prompt` and `response`, `instruction` and `output`, or `text`; lists of messages;
                 strings (a reply alone). At most eight for each worker are taken ahead of the verdicts.
-            workers: Texts judged at a time, each on one thread; by default the cores that this machine grants. On a
-                GPU they only tokenise: windows of 512 conversations are sorted by length and share padded runs.
+            workers: Texts judged at a time, each on one thread; by default, and at most, the cores that this machine
+                grants. On a GPU they only tokenise: windows of 512 conversations are sorted by length and share
+                padded runs.
             errors: What becomes of a conversation that can't be judged: `raise` its error, which names its place,
                 when its turn has come, or `return` the error in its place and go on.
 
@@ -167,7 +170,7 @@ class Classifier:
         """
         if errors not in ("raise", "return"):
             raise ValueError(f"errors is {errors!r}; it must be 'raise' or 'return'")
-        workers = _machine.cores() if workers is None else workers
+        workers = _machine.granted(workers)
         if self._run_tokens is None:
             judged = ordered_map(partial(or_error, self.judge_row), conversations, workers)
         else:

@@ -28,7 +28,8 @@ def load(
         model: A bundle's name or folder; by default the one that comes with demur.
         device: `cpu` or `cuda`. On a GPU `stream` judges many texts at once; a text's score may then differ in its
             last digits with what shares its run.
-        threads: Threads for one text; by default the cores that this machine grants, and one on a GPU.
+        threads: Threads for one text; by default, and at most, the cores that this machine grants, and by default
+            one on a GPU.
         threshold: The score from which a reply counts as a refusal: a probability, or the name of one of the
             bundle's operating points; by default the bundle's `balanced`.
         verify: Compare the files' sha256 with the recorded ones (in the background of loading).

@@ -75,6 +75,29 @@ def cores() -> int:
     return granted if limit is None else max(1, min(granted, int(limit)))
 
 
+def granted(asked: int | None) -> int:
+    """Return how many threads or workers to use: as many as were asked for, and never more than `cores`.
+
+    More would only take turns on the same processors.
+
+    Args:
+        asked: The user's word; None for as many as can be kept busy.
+    """
+    return cores() if asked is None else min(asked, cores())
+
+
+def limit(allowed: float | None, scheduled: int) -> str:
+    """Return in words what decides the number of `cores`.
+
+    Args:
+        allowed: What `quota` found.
+        scheduled: What `affinity` found.
+    """
+    if allowed is None or int(allowed) >= scheduled:
+        return "all that this process may be scheduled on"
+    return f"its cgroup's quota, rounded {'down' if allowed >= 1 else 'up'}"
+
+
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Return the instruction sets that matter for int8 products; empty where they cannot be read."""
     try:

@@ -37,12 +37,12 @@ def score_file(
         model: The classifier.
         source: JSONL, one conversation a line; closed when it has been read, or when the reading is given up.
         target: Gets one line for each, as soon as it is known.
-        workers: Texts at a time; by default the cores that this machine grants. Where texts share runs, as on a GPU,
-            lines go out by windows, unless all their replies are judged.
+        workers: Texts at a time; by default, and at most, the cores that this machine grants. Where texts share
+            runs, as on a GPU, lines go out by windows, unless all their replies are judged.
         turns: Whether to judge the last reply of a line or all of them.
     """
     tally = Tally()
-    lines, workers = _numbered(source), workers or _machine.cores()
+    lines, workers = _numbered(source), _machine.granted(workers)
     if model.shares_runs and turns == "last":
         scored = in_windows(partial(score_lines, model, workers), lines, _WINDOW)
     else:

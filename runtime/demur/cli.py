@@ -12,6 +12,7 @@ from typing import IO, Any
 import demur
 from demur import _bundle, _catalogue
 from demur._load import load
+from demur._package import options as package
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
 
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="show versions, cores and instruction sets, and check the bundles")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(run=_doctor)
+    package.register(commands)
     return parser
 
 

@@ -20,6 +20,7 @@ DemurError
 │   ├── TokenizerError                  tokenizer.json cannot be read
 │   └── ModelError                      model.onnx cannot be loaded or has other inputs and outputs
 ├── DeviceError                         the device asked for is not the one that would run
+├── PackageError                        a folder that could not be packaged
 └── ExportError                         a checkpoint that cannot become a bundle
     ├── MissingExtraError (ImportError) the [export] extra is not installed
     ├── CheckpointError                 the checkpoint is not one that demur knows
@@ -105,6 +106,10 @@ class ModelError(BundleError):
 
 class DeviceError(DemurError):
     """The device asked for is not the one that would run."""
+
+
+class PackageError(DemurError):
+    """A self-contained folder that could not be made, or that does not work."""
 
 
 class ExportError(DemurError):
