@@ -49,7 +49,9 @@ def test_console_examples_print_what_they_say(block: str, tmp_path: Path) -> Non
         _agree(run.stdout + run.stderr, expected)
 
 
-@pytest.mark.parametrize("folder", ["runtime/demur", "runtime/demur/integrations", "export/demur_export"])
+@pytest.mark.parametrize(
+    "folder", ["runtime/demur", "runtime/demur/_package", "runtime/demur/integrations", "export/demur_export"]
+)
 def test_the_readme_lists_every_module(folder: str) -> None:
     # Beside the one public door, an __init__.py holds nothing.
     unlisted = {"__init__.py"} if folder != "runtime/demur" else set()
