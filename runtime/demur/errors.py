@@ -20,6 +20,9 @@ DemurError
 │   ├── TokenizerError                  tokenizer.json cannot be read
 │   └── ModelError                      model.onnx cannot be loaded or has other inputs and outputs
 ├── DeviceError                         the device asked for is not the one that would run
+├── DataError                           a file of rows that cannot be read or written as asked
+│   ├── DataExtraError (ImportError)    it needs a package of the [data] extra that is not installed
+│   └── ResumeError                     what an unfinished run left is of other inputs or options, or in use
 └── ExportError                         a checkpoint that cannot become a bundle
     ├── MissingExtraError (ImportError) the [export] extra is not installed
     ├── CheckpointError                 the checkpoint is not one that demur knows
@@ -105,6 +108,18 @@ class ModelError(BundleError):
 
 class DeviceError(DemurError):
     """The device asked for is not the one that would run."""
+
+
+class DataError(DemurError):
+    """A file of rows that cannot be read or written as asked."""
+
+
+class DataExtraError(DataError, ImportError):
+    """A package of the `[data]` extra is not installed."""
+
+
+class ResumeError(DataError):
+    """What an unfinished run left belongs to other inputs or options, or another process is using it."""
 
 
 class ExportError(DemurError):
