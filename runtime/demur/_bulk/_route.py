@@ -58,7 +58,7 @@ class Errors:
             fields = dict(row.fields())
             if self._columns.id is not None:
                 told["id"] = get(fields, self._columns.id)
-            content = {"row": fields}
+            content = {"fields": fields}
         except InputError:
             content = {"raw": row.raw()}
         try:

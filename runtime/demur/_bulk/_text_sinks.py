@@ -43,8 +43,8 @@ class JsonLines:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        self._stream.writelines(pieces)
-        self._stream.write(b"\n")
+        for piece in (*pieces, b"\n"):  # the writer of Zstandard has no `writelines`
+            self._stream.write(piece)
         return failed
 
     def close(self) -> None:
@@ -59,7 +59,8 @@ class JsonArray:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        self._stream.writelines([self._before, *pieces])
+        for piece in (self._before, *pieces):
+            self._stream.write(piece)
         self._before = b",\n"
         return failed
 
