@@ -21,6 +21,7 @@ from demur._bulk._route import Errors, Filtered, Route, Scored, Tally
 from demur._bulk._run import run
 from demur._bulk._sources import Sources
 from demur._bulk._stop import Stop
+from demur._bulk._text_sinks import Sink
 from demur._classifier import Classifier
 from demur.errors import DataError, InputError
 
@@ -155,7 +156,9 @@ def perform(model: Classifier, job: Job, facts: Mapping[str, Any]) -> Report:
             stack.enter_context(stop.listen())
         outputs: list[Output] = []
         stack.callback(_each, outputs, Output.abandon)
-        route, close = _route(job, outputs)
+        sinks: list[Sink] = []
+        stack.callback(_give_up, sinks)
+        route = _route(job, outputs, sinks)
         judge = Judge(
             model.remembering(_REMEMBERED), job.workers, job.every, job.columns, job.live, journal is not None
         )
@@ -171,9 +174,11 @@ def perform(model: Classifier, job: Job, facts: Mapping[str, Any]) -> Report:
         finally:
             progress.close(route.tally, whole=whole)
         if whole:
-            _finish(job, sources, tally, outputs, close, journal)
+            _finish(job, sources, tally, outputs, sinks, journal)
     rows = "lines" if all(one.format.name == "jsonl" for one in job.inputs) else "rows"
-    return Report(tally, sources.failures, rows, job.output[1].name in ("jsonl", "json"), stop.signal)
+    return Report(
+        tally, sources.failures, rows, job.output[1].name in ("jsonl", "json"), None if whole else stop.signal
+    )
 
 
 def _each(outputs: Sequence[Output], do: Callable[[Output], None]) -> None:
@@ -188,25 +193,30 @@ def _open_journal(job: Job, facts: Mapping[str, Any]) -> Journal | None:
     return _journal.resume(path, asked) if job.resume else _journal.begin(path, asked, restart=job.restart)
 
 
-def _route(job: Job, outputs: list[Output]) -> tuple[Route, list[Callable[[], None]]]:
-    """Open the outputs; return what sends rows to them, and what writes their ends."""
-    closing: list[Callable[[], None]] = []
+def _give_up(sinks: Sequence[Sink]) -> None:
+    """End what was not ended, so that nothing writes to a closed file when it is collected."""
+    for sink in sinks:
+        with contextlib.suppress(Exception):
+            sink.close()
+
+
+def _route(job: Job, outputs: list[Output], sinks: list[Sink]) -> Route:
+    """Open the outputs and return what sends rows to them; what is opened goes to the lists."""
 
     def opened(place: Place, format: Format) -> Output:
         outputs.append(Output(place, format))
         return outputs[-1]
 
-    def sink(place: Place, format: Format, every: bool | None) -> Any:
-        made = _plan.sink(opened(place, format).stream, format, job.inputs, every)
-        closing.append(made.close)
-        return made
+    def sink(place: Place, format: Format, every: bool | None) -> Sink:
+        sinks.append(_plan.sink(opened(place, format).stream, format, job.inputs, every))
+        return sinks[-1]
 
     errors = Errors(opened(*job.errors).stream, job.columns) if job.errors else None
     if job.drop is None:
-        return Scored(sink(*job.output, job.every), errors), closing
+        return Scored(sink(*job.output, job.every), errors)
     kept = sink(*job.output, None)
     rejected = sink(*job.rejected, job.every) if job.rejected else None
-    return Filtered(kept, rejected, errors, job.drop == "refusals"), closing
+    return Filtered(kept, rejected, errors, job.drop == "refusals")
 
 
 def _finish(
@@ -214,7 +224,7 @@ def _finish(
     sources: Sources,
     tally: Tally,
     outputs: list[Output],
-    closing: list[Callable[[], None]],
+    sinks: list[Sink],
     journal: Journal | None,
 ) -> None:
     if sources.failures and not tally.lines:
@@ -225,8 +235,8 @@ def _finish(
         if journal is not None:
             journal.remove()
         raise DataError("no input could be read; nothing was written")
-    for close in closing:
-        close()
+    while sinks:
+        sinks.pop(0).close()
     for output in outputs:
         output.finish()
     for output in outputs:

@@ -95,11 +95,15 @@ class Output:
         _sync_folder(final.parent)
 
     def abandon(self) -> None:
-        """Close the file as it is, unfinished."""
-        with suppress(OSError, ValueError):
+        """Close the file as it is, unfinished; nothing, if it was finished."""
+        faults = (DataError, OSError, ValueError)
+        if self.stream is not self._raw:
+            with suppress(*faults):
+                self.stream.close()
+        with suppress(*faults):
             self._raw.flush()
         if self.place.final is not None:
-            with suppress(OSError, ValueError):
+            with suppress(*faults):
                 self._raw.close()
 
     def _opened(self) -> IO[bytes]:

@@ -3,8 +3,9 @@
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,11 +48,15 @@ class _Counting(io.RawIOBase):
         super().close()
 
 
-class _Zstandard(io.RawIOBase):
-    """Unpacks frames one after the other and, unlike the package's own reader, notices when the last is cut short."""
+class _Unpacking(io.RawIOBase):
+    """Unpacks frames one after the other.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._module = stream, need("zstandard", "a .zst file")
+    Unlike the readers of the packages it hands out all that comes before a fault, and notices when the last frame is
+    cut short.
+    """
+
+    def __init__(self, stream: IO[bytes], begin: Callable[[], Any]) -> None:
+        self._stream, self._begin = stream, begin
         self._frame: Any = None
         self._packed, self._ready = b"", memoryview(b"")
 
@@ -63,9 +68,13 @@ class _Zstandard(io.RawIOBase):
             self._packed = self._packed or self._stream.read(_PIECE)
             if not self._packed:
                 if self._frame is not None:
-                    raise EOFError("the last Zstandard frame is cut short")
+                    raise EOFError("its end is missing")
                 return 0
-            frame = self._frame or self._module.ZstdDecompressor().decompressobj()
+            if self._frame is None:
+                self._packed = self._packed.lstrip(b"\0")  # gzip files may be padded, and no frame begins so
+                if not self._packed:
+                    continue
+            frame = self._frame or self._begin()
             self._ready = memoryview(frame.decompress(self._packed))
             self._frame, self._packed = (None, frame.unused_data) if frame.eof else (frame, b"")
         n = min(len(buffer), len(self._ready))
@@ -96,20 +105,11 @@ def unpacked(stream: IO[bytes], packing: str, consumed: Consumed) -> "io.Buffere
     """Read what is packed in a stream, as `open_input` does; closing the reader closes the stream."""
     raw = io.BufferedReader(_Counting(stream, consumed), _BUFFER)
     if packing == "gz":
-        return io.BufferedReader(_Gzip(raw), _BUFFER)
-    return io.BufferedReader(_Zstandard(raw), _BUFFER) if packing == "zst" else raw
-
-
-class _Gzip(gzip.GzipFile):
-    """A gzip file that closes what it reads from."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__(fileobj=stream, mode="rb")
-        self._beneath = stream
-
-    def close(self) -> None:
-        super().close()
-        self._beneath.close()
+        return io.BufferedReader(_Unpacking(raw, partial(zlib.decompressobj, zlib.MAX_WBITS | 16)), _BUFFER)
+    if packing == "zst":
+        zstandard = need("zstandard", "a .zst file")
+        return io.BufferedReader(_Unpacking(raw, lambda: zstandard.ZstdDecompressor().decompressobj()), _BUFFER)
+    return raw
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def faults(name: str) -> Iterator[None]:
     """Turn what unpacking and reading raise into a `DataError` that names the file."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error) as error:
         raise DataError(f"{name}: damaged or cut short: {error}") from error
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or error}") from error
