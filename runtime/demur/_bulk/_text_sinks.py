@@ -125,8 +125,9 @@ class Csv:
         if not cells:
             return self._end
         text = io.StringIO()
-        csv.writer(text, delimiter=self._delimiter, lineterminator=self._end).writerow(cells)
-        return text.getvalue()
+        # subtle: of what ends a line, the module quotes only what it writes itself.
+        csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n").writerow(cells)
+        return text.getvalue().removesuffix("\r\n") + self._end
 
     def _write(self, text: str) -> None:
         self._stream.write(text.encode("utf-8", "surrogateescape"))
