@@ -64,6 +64,8 @@ def find(names: Sequence[str], format: Format | None = None) -> list[Input]:
 
 def _expand(name: str, format: Format | None) -> Iterator[Input]:
     if name == STDIN:
+        if format is not None and format.name in _formats.COLUMNAR:
+            raise DataError(f"{format} can't be read from standard input; give a file")
         yield Input("standard input", None, format or Format("jsonl"))
         return
     path = Path(name)

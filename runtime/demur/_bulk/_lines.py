@@ -77,8 +77,7 @@ def lines(stream: IO[bytes], file: str, max_bytes: int | None = None) -> Iterato
         while text := stream.readline(max_bytes + 2):
             number += 1
             if len(text.rstrip(b"\r\n")) > max_bytes:
-                size = len(text) + _skip_line(stream, text)
-                yield Line(file, number, text[:_HEAD], too_long(size, max_bytes))
+                yield Line(file, number, text[:_HEAD], too_long(_skip_line(stream, text), max_bytes))
             elif text.strip(_BLANK):
                 yield Line(file, number, text)
 
@@ -89,11 +88,15 @@ def too_long(size: int, max_bytes: int) -> str:
 
 
 def _skip_line(stream: IO[bytes], text: bytes) -> int:
+    """Read the rest of a line that begins so; return the bytes of the whole line without its break."""
     size = 0
-    while text and not text.endswith(b"\n"):
-        text = stream.readline(_CHUNK)
+    while True:
         size += len(text)
-    return size
+        if text.endswith(b"\n"):
+            return size - (2 if text.endswith(b"\r\n") else 1)
+        text = stream.readline(_CHUNK)
+        if not text:
+            return size
 
 
 def elements(stream: io.BufferedReader, file: str, max_bytes: int | None = None) -> Iterator[Line]:

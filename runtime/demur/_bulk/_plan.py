@@ -1,6 +1,7 @@
 """Which sink fits the rows that come and the format that is asked for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from demur._bulk import _csv, _formats, _packing, _tables
@@ -98,11 +99,9 @@ def _schema(inputs: Sequence[Input]) -> Any:
         raise DataError(f"{others.name} is {others.format} and {columnar[0].name} {columnar[0].format}; write JSONL")
     first: Any = None
     for one in columnar:
-        if one.path is None:
-            raise DataError(f"{one.format} can't be read from standard input; give a file")
         try:
             with _packing.faults(one.name):
-                schema = _tables.schema(one.path, one.format.name)
+                schema = _tables.schema(one.path or Path(), one.format.name)
         except DataError:
             continue
         if first is None:
