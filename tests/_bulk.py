@@ -11,8 +11,9 @@ from demur import Classifier
 from demur._bulk import _formats, _plan
 from demur._bulk._formats import Format
 from demur._bulk._inputs import find
-from demur._bulk._job import Job, Report, check, perform
+from demur._bulk._job import Job, Report, check
 from demur._bulk._output import Place
+from demur._bulk._perform import perform
 
 REPLIES = ("Sure.", "I'm sorry.", "")
 

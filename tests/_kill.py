@@ -1,8 +1,8 @@
 """Kills `demur score` again and again, goes on with it, and compares what comes out with an uninterrupted run.
 
 A program of its own, which forks before it has threads: `python _kill.py KIND KILLS SEED FOLDER [ROWS]`, where the
-kind is an output's ending such as `jsonl.gz`. Half of the kills come at a random time, the others from within, when
-the process is about to open, rename or remove a file for the n-th time. Prints one JSON object.
+kind is an output's ending such as `jsonl.gz`. Kills come at a random time, at a random text that is judged, or when the
+process is about to open, rename or remove a file for the n-th time. Prints one JSON object.
 """
 
 import json
@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,14 @@ def trial(kind: str, kills: int, seed: int, folder: Path, n: int) -> dict[str, A
     chance, died, resumed = random.Random(seed), 0, 0
     while died < kills:
         resumed += _known(out) > 0
-        at_event = chance.randrange(1, 40) if chance.random() < 0.5 else None
-        status = _in_child(
-            lambda at=at_event: _work(source, out, True, at),  # type: ignore[misc]
-            None if at_event else chance.uniform(0, seconds),
-        )
+        at = {
+            "time": chance.uniform(0, seconds),
+            "text": chance.randrange(1, max(2, n // kills)),
+            "event": chance.randrange(1, 40),
+        }
+        kill = chance.choice(list(at))
+        work = partial(_work, source, out, True, **({} if kill == "time" else {kill: at[kill]}))
+        status = _in_child(work, at["time"] if kill == "time" else None)
         died += os.WIFSIGNALED(status)
         if not os.WIFSIGNALED(status):  # it came to its end before it was killed
             _check(out, expected)
@@ -67,24 +71,27 @@ def _source(kind: str, folder: Path, n: int) -> Path:
     return source
 
 
-def _work(source: Path, out: Path, resume: bool, at_event: int | None = None) -> None:
-    if at_event is not None:
-        _die_at(at_event)
-    fake = fake_classifier(lambda text: 0.99 if "sorry" in text else 0.01)
-    do(fake, source, out, workers=2, resume=resume)
+def _work(source: Path, out: Path, resume: bool, *, event: int = 0, text: int = 0) -> None:
+    events, texts = _Fuse(event), _Fuse(text)
+    sys.addaudithook(lambda name, arguments: events.burn() if name in _EVENTS else None)
+
+    def score(text: str) -> float:
+        texts.burn()
+        return 0.99 if "sorry" in text else 0.01
+
+    do(fake_classifier(score), source, out, workers=2, resume=resume)
 
 
-def _die_at(event: int) -> None:
-    left = event
+class _Fuse:
+    """Kills this process when it has burnt so many times; never, if that is 0."""
 
-    def hook(name: str, arguments: Any) -> None:
-        nonlocal left
-        if name in _EVENTS:
-            left -= 1
-            if not left:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, length: int) -> None:
+        self._left = length
 
-    sys.addaudithook(hook)
+    def burn(self) -> None:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _known(out: Path) -> int:

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.slow
 def test_no_row_is_lost_or_doubled_by_a_kill(kind: str, tmp_path: Path) -> None:
     script = Path(__file__).with_name("_kill.py")
     done = subprocess.run(
-        [sys.executable, script, kind, "5", "7", tmp_path, "1500"], capture_output=True, text=True, check=False
+        [sys.executable, script, kind, "6", "7", tmp_path, "4000"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    assert told["kills"] == 5
+    assert told["kills"] == 6
     assert told["resumed"] > 0
     assert told["same"]
     assert told["left"] == [f"out.{kind}"]

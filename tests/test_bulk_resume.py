@@ -12,8 +12,8 @@ from _bulk import do, job, jsonl, read_jsonl, rows
 
 from demur import Classifier
 from demur._bulk import _journal
-from demur._bulk._job import perform
 from demur._bulk._outcome import Outcome, unpack
+from demur._bulk._perform import perform
 from demur.errors import DataError, ResumeError
 from demur.testing import fake_classifier
 

@@ -10,8 +10,9 @@ from demur._bulk import _formats, _plan
 from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input, find
-from demur._bulk._job import Job, Report, check, perform
+from demur._bulk._job import Job, Report, check
 from demur._bulk._output import Place
+from demur._bulk._perform import perform
 from demur._load import load
 from demur.errors import DataError, InputError
 
