@@ -1,6 +1,7 @@
 """Rows written as Parquet or Arrow: those of a table in its own types, others in types that are found out."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Collection, Sequence
 from typing import IO, Any
 
 from demur._bulk import _verdict_columns
@@ -24,11 +25,22 @@ class Table:
         schema: The `pyarrow.Schema` of the rows that come; None if it is to be found out from the first row group.
         every: Whether outcomes are those of all replies; None if none are written.
         codec: How Parquet's pages are compressed.
+        texts: Columns that hold conversations. Of these Parquet gets no dictionaries and no least and greatest values,
+            which would be of no use, and each a copy of the longest text.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, schema: Any, every: bool | None, codec: str | None = None) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        name: str,
+        schema: Any,
+        every: bool | None,
+        codec: str | None = None,
+        texts: Collection[str] = (),
+    ) -> None:
         self._pa = need("pyarrow", f"{name.capitalize()} output")
         self._stream, self._name, self._every, self._codec = stream, name, every, codec or "snappy"
+        self._texts = texts
         self._types = _types(self._pa, every)
         self._schema: Any = None if schema is None else self._without_ours(schema)
         self._parts: list[Any] = []
@@ -123,8 +135,11 @@ class Table:
         for name, kind in self._types.items():
             schema = schema.append(self._pa.field(name, kind))
         if self._name == "parquet":
-            writer = need("pyarrow.parquet", "Parquet output").ParquetWriter
-            self._writer = writer(self._stream, schema, compression=self._codec)
+            parquet = need("pyarrow.parquet", "Parquet output")
+            others = [leaf for leaf in _leaves(parquet, schema) if leaf.partition(".")[0] not in self._texts]
+            self._writer = parquet.ParquetWriter(
+                self._stream, schema, compression=self._codec, use_dictionary=others, write_statistics=others
+            )
         else:
             options = self._pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
             self._writer = self._pa.ipc.new_file(self._stream, schema, options=options)
@@ -135,6 +150,14 @@ class Table:
 
     def _ours(self, name: str) -> bool:
         return self._every is not None and name != RAW and _verdict_columns.is_ours(name)
+
+
+def _leaves(parquet: Any, schema: Any) -> list[str]:
+    """Return the paths of Parquet's columns, of which a nested one of Arrow's makes several."""
+    empty = io.BytesIO()
+    parquet.write_table(schema.empty_table(), empty)
+    columns = parquet.ParquetFile(empty).schema
+    return [columns.column(i).path for i in range(len(columns))]
 
 
 def text_schema(names: Sequence[str]) -> Any:

@@ -57,15 +57,16 @@ class Judge:
         return ordered_map(self._one, rows, self.workers, live=self.live, size=lambda row: row.size)
 
     def _one(self, row: Row) -> Judged:
+        return self._judged(row, self._outcome(row))
+
+    def _outcome(self, row: Row) -> Outcome:
         try:
             conversation = self.columns.conversation(row)
             if self.every:
-                outcome = Outcome(replies=tuple(self.model.judge_replies(conversation)))
-            else:
-                outcome = Outcome(verdict=self.model.judge_row(conversation))
+                return Outcome(replies=tuple(self.model.judge_replies(conversation)))
+            return Outcome(verdict=self.model.judge_row(conversation))
         except InputError as error:
-            outcome = Outcome(error=str(error))
-        return self._judged(row, outcome)
+            return Outcome(error=str(error))
 
     def _window(self, rows: Sequence[Row]) -> list[Judged]:
         """Judge the last replies of several rows, which share runs."""

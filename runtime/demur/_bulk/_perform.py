@@ -101,7 +101,7 @@ def _route(job: Job, outputs: list[Output], sinks: list[Sink]) -> Route:
         return outputs[-1]
 
     def sink(place: Place, format: Format, every: bool | None) -> Sink:
-        sinks.append(_plan.sink(opened(place, format).stream, format, job.inputs, every))
+        sinks.append(_plan.sink(opened(place, format).stream, format, job.inputs, job.columns, every))
         return sinks[-1]
 
     errors = Errors(opened(*job.errors).stream, job.columns) if job.errors else None

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from demur._bulk import _csv, _formats, _packing, _tables
+from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input
 from demur._bulk._packing import Consumed
@@ -32,13 +33,14 @@ def output_format(name: str, asked: str | None, inputs: Sequence[Input]) -> Form
     return found
 
 
-def sink(stream: IO[bytes], format: Format, inputs: Sequence[Input], every: bool | None) -> Sink:
+def sink(stream: IO[bytes], format: Format, inputs: Sequence[Input], columns: Columns, every: bool | None) -> Sink:
     """Return what writes rows of these inputs in this format.
 
     Args:
         stream: Gets the bytes.
         format: What they are to be.
         inputs: Where the rows come from; where they and the output are tables, they must have the same columns.
+        columns: Where the conversations are.
         every: Whether the outcomes written are those of all replies of a row; None if none are written.
 
     Raises:
@@ -62,7 +64,8 @@ def sink(stream: IO[bytes], format: Format, inputs: Sequence[Input], every: bool
     if inputs[0].format.name == "parquet" == format.name and inputs[0].path is not None:
         with _packing.faults(inputs[0].name):
             codec = _arrow_sink.codec(inputs[0].path)
-    return _arrow_sink.Table(stream, format.name, schema, every, codec)
+    texts = columns.wanted(names) if names is not None else []
+    return _arrow_sink.Table(stream, format.name, schema, every, codec, texts)
 
 
 def _names(inputs: Sequence[Input]) -> list[str] | None:

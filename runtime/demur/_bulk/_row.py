@@ -65,6 +65,7 @@ def mark(value: object, seed: int = 0) -> int:
         for one in value:
             seed = mark(one, seed)
         return zlib.crc32(b"]", seed)
-    # subtle: what text begins with keeps "1" and 1 apart.
-    text = "s" + value if isinstance(value, str) else repr(value)
-    return zlib.crc32(text.encode("utf-8", "surrogatepass"), seed)
+    # subtle: what stands before a text keeps "1" and 1 apart.
+    if isinstance(value, str):
+        return zlib.crc32(value.encode("utf-8", "surrogatepass"), zlib.crc32(b"s", seed))
+    return zlib.crc32(repr(value).encode(), seed)
