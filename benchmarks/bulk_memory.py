@@ -68,7 +68,7 @@ def _rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 
 def _measure(source: Path, options: argparse.Namespace) -> None:
-    from demur._bulk import _formats
+    from demur._bulk import _formats, _tables
     from demur._bulk._inputs import find
     from demur._bulk._job import Job
     from demur._bulk._output import Place
@@ -76,6 +76,8 @@ def _measure(source: Path, options: argparse.Namespace) -> None:
     from demur.testing import fake_classifier
 
     before = _peak()
+    if source.suffix == ".parquet":
+        _tables.spare_memory()  # as the command does
     out = source.with_name(f"out{source.suffix}")
     format = _formats.by_ending(out.name) or _formats.Format("jsonl")
     job = Job(

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from demur import _bundle, _machine
-from demur._bulk import _formats, _plan
+from demur._bulk import _formats, _plan, _tables
 from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input, find
@@ -127,6 +127,10 @@ def _run(options: argparse.Namespace) -> Report:
         tell=tell,
     )
     check(job)
+    if any(
+        format.name in _formats.COLUMNAR for format in (*(one.format for one in inputs), *(f for _, f in job.places))
+    ):
+        _tables.spare_memory()
     model = load(options.model, device=options.device, threshold=options.threshold, threads=1)
     bundle = _bundle.read(_bundle.find(options.model))
     facts = {
