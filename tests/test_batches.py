@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _streams import score_file
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from demur import Classifier, Verdict, _batches, _bundle
 from demur._classifier import assemble
-from demur._score import score_file
 from demur._stream import in_windows
 from demur.errors import EmptyResponseError, InputError
 from demur.testing import FakeSession

@@ -171,7 +171,7 @@ def test_check_takes_a_bundle_by_name_or_folder(run: Run, bundle: BundleCopy) ->
         (["check", "x", "--threshold", "nan"], "threshold is nan"),
         (["check", "x", "--device", "cuda"], "--recipe fp32"),
         (["score", "/no/such/file"], "/no/such/file"),
-        (["score", "/"], "directory"),
+        (["score", "/dev"], "directory"),
         (["score", "-", "-o", "/no/such/folder/out.jsonl"], "/no/such/folder/out.jsonl"),
         (["score", "-", "--model", "no-such-model"], "'no-such-model' is neither"),
     ],

@@ -14,6 +14,7 @@ from demur._conversation import Conversation, from_messages, from_prompt, from_r
 from demur._elide import Fitted
 from demur._manifest import LEAST_TOKENS
 from demur._reader import Reader
+from demur._remember import Remembering
 from demur._session import Session
 from demur._stream import in_windows, or_error, ordered_map, raising
 from demur._tokenizer import Tokenizer
@@ -103,6 +104,21 @@ class Classifier:
         made = object.__new__(Classifier)
         made.__dict__ |= self.__dict__
         made._truncate, made._reader = max_tokens, Reader(self._bundle, self._tokenizer, max_tokens)
+        return made
+
+    def remembering(self, texts: int) -> "Classifier":
+        """Return this classifier remembering the logits of the last texts, so that a text that comes again isn't run.
+
+        The two classifiers share their sessions. Where texts share runs nothing is remembered.
+
+        Args:
+            texts: How many; each takes about 150 bytes.
+        """
+        if self.shares_runs:
+            return self
+        made = object.__new__(Classifier)
+        made.__dict__ |= self.__dict__
+        made._single = Remembering(self._one_thread(), texts)
         return made
 
     def check(self, response: str, *, prompt: str | None = None, system: str | None = None) -> Verdict:

@@ -105,7 +105,7 @@ def from_prompt(response: object, prompt: object = None, system: object = None) 
         if content is None and role != "assistant":
             continue
         if not isinstance(content, str):
-            raise ShapeError(f"{name} is {_describe(content)}, expected a string")
+            raise ShapeError(f"{name} is {describe(content)}, expected a string")
         turns.append(Turn(role, content))
     return Conversation(tuple(turns))
 
@@ -120,12 +120,12 @@ def from_messages(messages: object, role_key: str = "role", content_key: str = "
         ShapeError: Not a list of messages, an unknown role, or a content part that is no text.
     """
     if isinstance(messages, str) or not isinstance(messages, Sequence):
-        raise ShapeError(f"messages is {_describe(messages)}, expected a list")
+        raise ShapeError(f"messages is {describe(messages)}, expected a list")
     turns = []
     for i, message in enumerate(messages):
         if not isinstance(message, Mapping) or role_key not in message:
             raise ShapeError(
-                f"message {i} is {_describe(message)}, expected an object with {role_key} and {content_key}"
+                f"message {i} is {describe(message)}, expected an object with {role_key} and {content_key}"
             )
         role = message[role_key]
         if not isinstance(role, str) or role.lower() not in _ALIASES:
@@ -149,7 +149,7 @@ def from_row(row: object) -> Conversation:
     if isinstance(row, str):
         return from_prompt(row)
     if isinstance(row, Mapping):
-        for keys, read in _SHAPES:
+        for keys, read in SHAPES:
             if keys <= row.keys():
                 return read(row)
         raise ShapeError(
@@ -158,7 +158,7 @@ def from_row(row: object) -> Conversation:
         )
     if isinstance(row, Sequence):
         return from_messages(row)
-    raise ShapeError(f"a conversation is an object, a list of messages or a string, not {_describe(row)}")
+    raise ShapeError(f"a conversation is an object, a list of messages or a string, not {describe(row)}")
 
 
 def _content(message: Mapping[str, Any], key: str, i: int) -> str:
@@ -175,12 +175,12 @@ def _content(message: Mapping[str, Any], key: str, i: int) -> str:
                 text = part.get("text", part.get("refusal"))
             if not isinstance(text, str):
                 raise ShapeError(
-                    f"message {i} has a content part that is {_describe(part)}, expected a text part; demur reads no "
+                    f"message {i} has a content part that is {describe(part)}, expected a text part; demur reads no "
                     "images or files"
                 )
             parts.append(text)
         return "\n".join(text for text in parts if text)
-    raise ShapeError(f"message {i} has {key} {_describe(content)}, expected a string or a list of parts")
+    raise ShapeError(f"message {i} has {key} {describe(content)}, expected a string or a list of parts")
 
 
 def _openai(row: Mapping[str, Any]) -> Conversation:
@@ -196,7 +196,7 @@ def _with_system(row: Mapping[str, Any], conversation: Conversation) -> Conversa
     if system is None:
         return conversation
     if not isinstance(system, str):
-        raise ShapeError(f"system is {_describe(system)}, expected a string")
+        raise ShapeError(f"system is {describe(system)}, expected a string")
     return Conversation((Turn("system", system), *conversation.turns), added=1)
 
 
@@ -207,18 +207,19 @@ def _exchange(row: Mapping[str, Any]) -> Conversation:
 def _alpaca(row: Mapping[str, Any]) -> Conversation:
     for key in ("instruction", "input"):
         if not isinstance(row.get(key), str | None):
-            raise ShapeError(f"{key} is {_describe(row[key])}, expected a string")
+            raise ShapeError(f"{key} is {describe(row[key])}, expected a string")
     prompt = "\n\n".join(part for part in (row["instruction"], row.get("input")) if part)
     return from_prompt(row["output"], prompt, row.get("system"))
 
 
 def _rendered(row: Mapping[str, Any]) -> Conversation:
     if not isinstance(row["text"], str):
-        raise ShapeError(f"text is {_describe(row['text'])}, expected a string")
+        raise ShapeError(f"text is {describe(row['text'])}, expected a string")
     return Conversation((), rendered=row["text"])
 
 
-_SHAPES: tuple[tuple[Set[str], Callable[[Mapping[str, Any]], Conversation]], ...] = (
+# The keys that each known shape of a row has, and what reads it; the first that fits counts.
+SHAPES: tuple[tuple[Set[str], Callable[[Mapping[str, Any]], Conversation]], ...] = (
     ({"messages"}, _openai),
     ({"conversations"}, _sharegpt),
     ({"prompt", "response"}, _exchange),
@@ -227,7 +228,8 @@ _SHAPES: tuple[tuple[Set[str], Callable[[Mapping[str, Any]], Conversation]], ...
 )
 
 
-def _describe(value: object) -> str:
+def describe(value: object) -> str:
+    """Return a value's type and the beginning of the value, for a message."""
     return f"{type(value).__name__} {_shorten(value)}"
 
 

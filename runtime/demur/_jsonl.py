@@ -1,91 +1,82 @@
 """One line of JSONL in, the same line with its verdict out."""
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from demur._classifier import Classifier
-from demur._verdict import Verdict
+from demur._bulk._outcome import Outcome
 from demur.errors import InputError
 
-_KEY = "demur"
+KEY = "demur"
+_BOM = b"\xef\xbb\xbf"
+# What may stand around a JSON value (RFC 8259), and two more characters that `str.strip` takes away.
+_SPACE = b" \t\r\n\x0b\x0c"
 
 
-class Scored(NamedTuple):
-    """An output line without its line break, and how it went."""
+def parse(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object of a line.
 
-    line: str
-    refusals: int
-    failed: bool
+    Raises:
+        InputError: It is none, or not UTF-8.
+    """
+    return _parse(raw)[1]
 
 
-def score_line(model: Classifier, turns: Literal["last", "all"], numbered: tuple[int, bytes]) -> Scored:
-    """Score one line.
+def encode(raw: bytes, outcome: Outcome, where: dict[str, Any]) -> tuple[list[bytes], bool]:
+    """Return a line with what became of it, and whether it is one that could not be scored.
 
     The input's own text is kept as it is and the `demur` object added at its end, so that numbers, order and
-    escapes survive. A line that can't be scored goes out with `"demur": {"error": ..., "line": ...}`; if it is no
-    JSON object, its text goes into `"raw"`.
+    escapes survive. A line that could not be scored gets `"demur": {"error": ..., ...}`; if it is no JSON object,
+    its text goes into `"raw"`.
 
     Args:
-        model: The classifier.
-        turns: Whether to judge the last reply or all of them.
-        numbered: The line's number, from 1, and its bytes.
+        raw: The line.
+        outcome: What became of it.
+        where: What is said, beside the error, about where the line is.
+
+    Returns:
+        The new line's bytes in pieces, without a line break, so that a long line isn't copied; and whether it is an
+        error's.
     """
-    return _scored(numbered, _parsed(numbered), lambda row: _verdicts(model, row, turns))
-
-
-def score_lines(model: Classifier, workers: int, numbered: Sequence[tuple[int, bytes]]) -> list[Scored]:
-    """Score the last replies of several lines, which share runs where the classifier's device gains by it.
-
-    Args:
-        model: The classifier.
-        workers: Texts at a time.
-        numbered: The lines' numbers and bytes, as `score_line` takes them.
-    """
-    parsed = [_parsed(line) for line in numbered]
-    rows = [found[1] for found in parsed if not isinstance(found, InputError)]
-    judged = model.stream(rows, workers=workers, errors="return")
-
-    def next_verdict(_: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        verdict = next(judged)
-        if isinstance(verdict, InputError):
-            raise verdict
-        return _result(verdict)
-
-    return [_scored(line, found, next_verdict) for line, found in zip(numbered, parsed, strict=True)]
-
-
-def _parsed(numbered: tuple[int, bytes]) -> "_Parsed | InputError":
+    if outcome.error is None and (body := _plain(raw)):
+        return [body[:-1].rstrip(_SPACE), f', "{KEY}": {dump(outcome.to_dict())}}}'.encode()], False
+    error = outcome.error
     try:
-        return _parse(numbered[1])
-    except InputError as error:
-        return error
+        text, row = _parse(raw)
+        result = outcome.to_dict() if error is None else {"error": error, **where}
+        return [_add(text, row, result).encode()], error is not None
+    except InputError as failure:
+        error = error or str(failure)
+    text = raw.decode("utf-8", "replace").strip()
+    return [dump({"raw": text, KEY: {"error": error, **where}}).encode()], True
 
 
-def _scored(
-    numbered: tuple[int, bytes],
-    parsed: "_Parsed | InputError",
-    judge: Callable[[dict[str, Any]], tuple[dict[str, Any], int]],
-) -> Scored:
-    """Put a line together: what was parsed, and what `judge` makes of its row, with the number of refusals."""
-    number, raw = numbered
+def compact(raw: bytes) -> bytes:
+    """Return a line as it came, without what stands around it, on one line."""
+    body = raw.removeprefix(_BOM).strip(_SPACE)
+    if b"\n" not in body and b"\r" not in body:
+        return body
     try:
-        if isinstance(parsed, InputError):
-            raise parsed
-        text, row = parsed
-        try:
-            (result, refusals), failed = judge(row), False
-        except InputError as error:
-            result, refusals, failed = _failure(error, number), 0, True
-        return Scored(_add(text, row, result), refusals, failed)
-    except InputError as error:
-        return Scored(_dump({"raw": raw.decode("utf-8", "replace").strip(), _KEY: _failure(error, number)}), 0, True)
+        return dump(json.loads(body)).encode()
+    except (ValueError, RecursionError):
+        return b" ".join(body.splitlines())
 
 
-_Parsed = tuple[str, dict[str, Any]]
+def dump(value: object) -> str:
+    """Return JSON that can be written as UTF-8."""
+    text = json.dumps(value, ensure_ascii=False)
+    # subtle: a lone surrogate can be read from an escape but not be written as UTF-8.
+    return text if _encodable(text) else json.dumps(value)
 
 
-def _parse(raw: bytes) -> _Parsed:
+def _plain(raw: bytes) -> bytes | None:
+    """Return the text of a line that was scored, if nothing but its end need change and it has no line breaks."""
+    body = raw.removeprefix(_BOM).strip(_SPACE)
+    # subtle: a key may be written with escapes, which only a parser sees.
+    changes = not (body.startswith(b"{") and body.endswith(b"}")) or KEY.encode() in body or b"\\u00" in body
+    return None if changes or b"\n" in body or b"\r" in body else body
+
+
+def _parse(raw: bytes) -> tuple[str, dict[str, Any]]:
     try:
         text = raw.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
@@ -101,36 +92,15 @@ def _parse(raw: bytes) -> _Parsed:
     return text, row
 
 
-def _verdicts(model: Classifier, row: dict[str, Any], turns: Literal["last", "all"]) -> tuple[dict[str, Any], int]:
-    if turns == "last":
-        return _result(model.judge_row(row))
-    replies = [{"turn": i} | verdict.to_dict() for i, verdict in model.judge_replies(row)]
-    refusals = sum(reply["refusal"] for reply in replies)
-    return {"refusals": refusals, "turns": replies}, refusals
-
-
-def _result(verdict: Verdict) -> tuple[dict[str, Any], int]:
-    return verdict.to_dict(), int(verdict.refusal)
-
-
-def _failure(error: InputError, number: int) -> dict[str, Any]:
-    return {"error": str(error), "line": number}
-
-
 def _add(text: str, row: dict[str, Any], result: dict[str, Any]) -> str:
-    if _KEY in row:  # scored before: the old result makes way, and the object is written anew
+    if KEY in row or "\n" in text or "\r" in text:
+        # Scored before, so that the old result makes way, or on several lines: the object is written anew.
         try:
-            return _dump({**row, _KEY: result})
+            return dump({**row, KEY: result})
         except RecursionError as error:  # subtle: writing takes a little more depth than reading
             raise InputError("not usable JSON: nested too deeply") from error
     comma = ", " if row else ""
-    return f'{text[:-1].rstrip()}{comma}"{_KEY}": {_dump(result)}}}'
-
-
-def _dump(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    # subtle: a lone surrogate can be read from an escape but not be written as UTF-8.
-    return text if _encodable(text) else json.dumps(value)
+    return f'{text[:-1].rstrip()}{comma}"{KEY}": {dump(result)}}}'
 
 
 def _encodable(text: str) -> bool:

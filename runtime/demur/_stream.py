@@ -16,10 +16,17 @@ _Out = TypeVar("_Out")
 
 # Items in flight for each worker: enough that a worker never waits for a slow neighbour at the head of the line.
 _AHEAD = 8
+# Bytes of items in flight, of which one may be longer.
+_BYTES = 1 << 24
 
 
 def ordered_map(
-    function: Callable[[_In], _Out], items: Iterable[_In], workers: int, *, live: bool = False
+    function: Callable[[_In], _Out],
+    items: Iterable[_In],
+    workers: int,
+    *,
+    live: bool = False,
+    size: Callable[[_In], int] | None = None,
 ) -> Iterator[_Out]:
     """Yield `function(item)` for every item, in the items' order, computed by `workers` threads.
 
@@ -32,12 +39,13 @@ def ordered_map(
         workers: Number of threads, at least 1; with 1 everything happens in the caller's thread.
         live: Take items in a thread of their own, so that a result never waits for the next item of a slow source.
             Otherwise they are taken in the caller's thread, as iterators that belong to a thread need it.
+        size: How many bytes an item takes; where it is given, fewer items are taken ahead if they are large.
     """
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
     if workers == 1:
         return (function(item) for item in items)
-    return (_live if live else _threaded)(function, items, workers)
+    return _live(function, items, workers) if live else _threaded(function, items, workers, size)
 
 
 def in_windows(function: Callable[[Sequence[_In]], Sequence[_Out]], items: Iterable[_In], size: int) -> Iterator[_Out]:
@@ -82,9 +90,12 @@ def raising(results: Iterator[_Out | InputError]) -> Iterator[_Out]:
         yield result
 
 
-def _threaded(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+def _threaded(
+    function: Callable[[_In], _Out], items: Iterable[_In], workers: int, size: Callable[[_In], int] | None
+) -> Iterator[_Out]:
     pool = _pool(workers)
-    pending: deque[Future[_Out]] = deque()
+    pending: deque[tuple[Future[_Out], int]] = deque()
+    held = 0
     source = iter(items)
     failure: Exception | None = None
     try:
@@ -96,11 +107,17 @@ def _threaded(function: Callable[[_In], _Out], items: Iterable[_In], workers: in
             except Exception as error:
                 failure = error
                 break
-            pending.append(pool.submit(function, item))
-            while pending and (pending[0].done() or len(pending) >= _AHEAD * workers):
-                yield pending.popleft().result()
+            weight = size(item) if size else 0
+            held += weight
+            pending.append((pool.submit(function, item), weight))
+            del item
+            while pending and (pending[0][0].done() or len(pending) >= _AHEAD * workers or held > _BYTES):
+                future, weight = pending.popleft()
+                held -= weight
+                yield future.result()
+                del future
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
         if failure is not None:
             raise failure
     finally:

@@ -1,16 +1,15 @@
 """`demur`: check one conversation, score many, list models, look at the machine."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import demur
-from demur import _bundle, _catalogue
+from demur import _bundle, _catalogue, _cli_bulk
 from demur._load import load
 from demur._package import options as package
 from demur._verdict import Verdict
@@ -23,8 +22,9 @@ _FAULT, _INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `demur` and return its exit status.
 
-    0 done; 1 a refusal (`check --exit-code`), lines that could not be scored (`score`) or a damaged bundle
-    (`doctor`, `models`); 2 wrong usage or an input, model or device that can't be used; 130 interrupted.
+    0 done; 1 a refusal (`check --exit-code`), rows that could not be scored (`score`, `filter`) or a damaged bundle
+    (`doctor`, `models`); 2 wrong usage, or an input, output, model or device that can't be used; 3 an input that could
+    be read only in part or not at all, beside others (`score`, `filter`); 130 interrupted, 143 terminated.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -62,14 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--exit-code", action="store_true", help="exit with 1 for a refusal")
     check.set_defaults(run=_check)
 
-    score = commands.add_parser("score", parents=[model], help="judge every line of a JSONL file")
-    score.add_argument("input", metavar="INPUT.jsonl|-", help="one conversation a line; - reads standard input")
-    score.add_argument(
-        "-o", "--output", default="-", metavar="OUT.jsonl|-", help="where to write (default: standard output)"
-    )
-    score.add_argument("--workers", type=_positive, metavar="N", help="texts at a time (default: the cores granted)")
-    score.add_argument("--turns", choices=["last", "all"], default="last", help="which replies (default: %(default)s)")
-    score.set_defaults(run=_score)
+    _cli_bulk.add_parsers(commands, model)
 
     models = commands.add_parser("models", help="list the models that can be loaded by name, or made to be")
     models.add_argument("--json", action="store_true", help="print one JSON list")
@@ -87,13 +80,6 @@ def _threshold(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text  # the name of an operating point
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -139,54 +125,6 @@ def _messages(name: str, text: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from error
     return chat["messages"] if isinstance(chat, dict) and "messages" in chat else chat
-
-
-def _score(options: argparse.Namespace) -> int:
-    from demur._score import score_file
-
-    model = load(options.model, device=options.device, threshold=options.threshold, threads=1)
-    with contextlib.ExitStack() as stack:
-        source, target = _open_files(options, stack)
-        tally = score_file(model, source, target, workers=options.workers, turns=options.turns)
-    if tally.failed:
-        print(
-            f"demur: {tally.failed} of {tally.lines} lines could not be scored; see their demur.error", file=sys.stderr
-        )
-    return 1 if tally.failed else 0
-
-
-def _open_files(options: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[IO[bytes], IO[bytes]]:
-    source = _standard_input() if options.input == "-" else _opened(options.input, "rb", stack)
-    if options.output == "-":
-        return source, sys.stdout.buffer
-    if _is_file(source, options.output):
-        raise InputError(f"{options.output}: is the input itself; write to another file")
-    return source, _opened(options.output, "wb", stack)
-
-
-def _standard_input() -> IO[bytes]:
-    """Standard input as a file of its own.
-
-    A thread may still wait for its next line when the program ends, and Python can't end while one holds the lock
-    of `sys.stdin`.
-    """
-    try:
-        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
-    except (OSError, ValueError):
-        return sys.stdin.buffer
-
-
-def _opened(name: str, mode: str, stack: contextlib.ExitStack) -> IO[bytes]:
-    opened: IO[bytes] = stack.enter_context(Path(name).open(mode))  # noqa: SIM115  (the stack closes it)
-    return opened
-
-
-def _is_file(stream: IO[bytes], name: str) -> bool:
-    """Whether `stream` reads the regular file `name`, be it by another name or by redirection."""
-    try:
-        return os.path.isfile(name) and os.path.samestat(os.fstat(stream.fileno()), os.stat(name))
-    except OSError:  # a stream in place of standard input that is no file at all
-        return False
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -20,6 +20,9 @@ DemurError
 │   ├── TokenizerError                  tokenizer.json cannot be read
 │   └── ModelError                      model.onnx cannot be loaded or has other inputs and outputs
 ├── DeviceError                         the device asked for is not the one that would run
+├── DataError                           a file of rows that cannot be read or written as asked
+│   ├── DataExtraError (ImportError)    it needs a package of the [data] extra that is not installed
+│   └── ResumeError                     what an unfinished run left is of other inputs or options, or in use
 ├── PackageError                        a folder that could not be packaged
 └── ExportError                         a checkpoint that cannot become a bundle
     ├── MissingExtraError (ImportError) the [export] extra is not installed
@@ -110,6 +113,18 @@ class DeviceError(DemurError):
 
 class PackageError(DemurError):
     """A self-contained folder that could not be made, or that does not work."""
+
+
+class DataError(DemurError):
+    """A file of rows that cannot be read or written as asked."""
+
+
+class DataExtraError(DataError, ImportError):
+    """A package of the `[data]` extra is not installed."""
+
+
+class ResumeError(DataError):
+    """What an unfinished run left belongs to other inputs or options, or another process is using it."""
 
 
 class ExportError(DemurError):
