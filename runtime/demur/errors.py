@@ -20,6 +20,8 @@ DemurError
 │   ├── TokenizerError                  tokenizer.json cannot be read
 │   └── ModelError                      model.onnx cannot be loaded or has other inputs and outputs
 ├── DeviceError                         the device asked for is not the one that would run
+├── DataError                           a file or table of rows that cannot be read or written as asked
+│   └── DataExtraError (ImportError)    it needs a package of an extra that is not installed
 └── ExportError                         a checkpoint that cannot become a bundle
     ├── MissingExtraError (ImportError) the [export] extra is not installed
     ├── CheckpointError                 the checkpoint is not one that demur knows
@@ -105,6 +107,14 @@ class ModelError(BundleError):
 
 class DeviceError(DemurError):
     """The device asked for is not the one that would run."""
+
+
+class DataError(DemurError):
+    """A file or table of rows that cannot be read or written as asked."""
+
+
+class DataExtraError(DataError, ImportError):
+    """A package of an extra, such as `[data]`, is not installed."""
 
 
 class ExportError(DemurError):
