@@ -12,6 +12,7 @@ from typing import IO, Any
 import demur
 from demur import _bundle, _catalogue
 from demur._load import load
+from demur._report import _command as _report
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
 
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--workers", type=_positive, metavar="N", help="texts at a time (default: the cores granted)")
     score.add_argument("--turns", choices=["last", "all"], default="last", help="which replies (default: %(default)s)")
     score.set_defaults(run=_score)
+
+    _report.register(commands)
 
     models = commands.add_parser("models", help="list the models that can be loaded by name, or made to be")
     models.add_argument("--json", action="store_true", help="print one JSON list")
