@@ -54,6 +54,11 @@ class Columns:
         if self.text is not None and self.system is not None:
             raise DataError("system doesn't go with text, which holds the whole conversation")
 
+    def texts(self) -> dict[str, str]:
+        """Return Arrow's name for text for each column that may hold a part: CSV would have numbers of some replies."""
+        known = {part for needed, beside in _SHAPES for part in (*needed, *beside)}
+        return dict.fromkeys(known.union(filter(None, vars(self).values())), "string")
+
     def found(self, names: Sequence[str]) -> dict[str, str]:
         """Return the parts of the conversation and the column that each is in.
 

@@ -57,8 +57,6 @@ def _arrow(pyarrow: Any, path: Path) -> Any:
 def _csv(path: Path, delimiter: str, columns: Columns) -> Any:
     csv = need("pyarrow.csv", "data", "CSV")
     parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    known = ("prompt", "response", "messages", "conversations", "text", "system", "instruction", "input", "output")
-    named = [name for name in vars(columns).values() if name is not None]
-    conversion = csv.ConvertOptions(column_types=dict.fromkeys((*known, *named), "string"))
+    conversion = csv.ConvertOptions(column_types=columns.texts())
     reading = csv.ReadOptions(block_size=_BLOCK)
     return csv.read_csv(path, read_options=reading, parse_options=parsing, convert_options=conversion)
