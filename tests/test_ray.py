@@ -138,8 +138,8 @@ def test_mistakes_are_said_before_anything_is_scored(tmp_path: Path) -> None:
         score_with_ray([tmp_path / "a.csv"], tmp_path)
 
 
-def _scorers() -> list[int]:
-    """The processes of this cluster in which actors score."""
+def _busy() -> list[int]:
+    """The processes of this cluster in which an actor is scoring a batch."""
     ours, found = {os.getpid()}, []
     processes = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
     for process in processes:
@@ -147,7 +147,7 @@ def _scorers() -> list[int]:
             facts = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
             if int(facts[1]) in ours:
                 ours.add(process)
-                if b"RefusalScorer" in Path(f"/proc/{process}/cmdline").read_bytes():
+                if b"RefusalScorer)).submit" in Path(f"/proc/{process}/cmdline").read_bytes():
                     found.append(process)
     return found
 
@@ -159,11 +159,10 @@ def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(tmp_path: Pat
     killed: list[int] = []
 
     def kill() -> None:
-        while not list(tmp_path.glob("out.demur-partial/part-*")):
-            time.sleep(0.05)
-        for process in _scorers()[:1]:
-            os.kill(process, signal.SIGKILL)
-            killed.append(process)
+        while not (found := _busy()):
+            time.sleep(0.02)
+        os.kill(found[0], signal.SIGKILL)
+        killed.append(found[0])
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()

@@ -5,6 +5,7 @@ Example:
     from demur.ray import RefusalScorer
 
     rows = ray.data.read_parquet("rows.parquet")
+    # One CPU fewer than the cluster has: reading needs one too.
     pool = ray.data.ActorPoolStrategy(size=8)
     scored = rows.map_batches(RefusalScorer, compute=pool, num_cpus=1, batch_size=256, batch_format="pyarrow")
     scored.write_parquet("scored")

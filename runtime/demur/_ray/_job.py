@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from pyarrow import csv, fs
+from pyarrow import fs
 
-from demur._ray import _actor, _lines
+from demur._ray import _actor, _lines, _tables
 from demur._ray._sink import Counts, Folder
 from demur._tables._columns import Columns
 from demur.errors import DataError
@@ -22,8 +22,8 @@ _ENDINGS = {
     ".csv.gz": "csv",
     ".parquet": "parquet",
 }
-# Rows that an actor takes at a time, and bytes of CSV that are read at a time, which no row may exceed.
-_BATCH, _BLOCK = 256, 1 << 26
+# Rows that an actor takes at a time: few, as they are what is done again when one dies.
+_BATCH = 64
 # subtle: the actors may hold every CPU of the cluster; what reads and writes would then wait for one forever.
 _BESIDE: dict[str, Any] = {"num_cpus": 0}
 
@@ -69,25 +69,11 @@ def run(
             rows = _lines.dataset(filesystem, inputs)
             scored = rows.map_batches(_lines.LineScorer, fn_constructor_args=(model, threshold), **pool)
         else:
-            rows = _table(filesystem, inputs, format, columns)
+            rows = _tables.dataset(filesystem, inputs, format, columns)
             named: dict[str, Any] = {"threshold": threshold, **vars(columns)}
             scored = rows.map_batches(scorer, fn_constructor_args=(model,), fn_constructor_kwargs=named, **pool)
         scored.write_datasink(sink, ray_remote_args=_BESIDE, concurrency=2)
     return sink.counts
-
-
-def _table(filesystem: fs.FileSystem, inputs: Sequence[str], format: str, columns: Columns) -> Any:
-    if format == "parquet":
-        return ray.data.read_parquet(list(inputs), filesystem=filesystem, ray_remote_args=_BESIDE, concurrency=2)
-    return ray.data.read_csv(
-        list(inputs),
-        filesystem=filesystem,
-        ray_remote_args=_BESIDE,
-        concurrency=2,
-        read_options=csv.ReadOptions(block_size=_BLOCK),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(column_types=columns.texts()),
-    )
 
 
 def _resolved(name: str) -> tuple[fs.FileSystem, str]:
