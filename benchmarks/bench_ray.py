@@ -2,8 +2,8 @@
 
     python benchmarks/bench_ray.py ROWS.jsonl [--rounds 3] [--workers 2]
 
-Both score the same JSONL file in turn, so that other work on the machine meets both alike. Ray's cluster and its actors'
-models are started anew for each job, as in `demur score`; the cluster itself is started before the first.
+Both score the same JSONL file in turn, so that other work on the machine meets both alike. The cluster is started
+before the first; the models are loaded anew for each job.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def _plain(source: Path, target: Path, workers: int) -> None:
 
 
 def main() -> None:
+    """Time both and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("rows", type=Path)
     parser.add_argument("--rounds", type=int, default=3)

@@ -12,7 +12,7 @@ from typing import IO, Any
 import demur
 from demur import _bundle, _catalogue
 from demur._load import load
-from demur._report import _command as _report
+from demur._report import _parser as _report
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
 

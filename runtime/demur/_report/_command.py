@@ -1,4 +1,4 @@
-"""The command `demur report`."""
+"""What the command `demur report` does."""
 
 import argparse
 import json
@@ -9,41 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from demur._extras import need
-from demur._report import _items, _rows, _tally
+from demur._report import _items, _rows
 from demur._report._examples import Examples
 from demur._report._page import page
+from demur._report._parser import TIMES
 from demur._report._tally import Tally
 from demur._tables._columns import Columns
 from demur.errors import InputError
 
 # What may hold the conversation, beside the columns that are named.
 _KNOWN = ("messages", "conversations", "prompt", "response", "instruction", "input", "output", "text", "system")
-
-
-def register(commands: Any) -> None:
-    """Add `report` to the commands of a parser."""
-    report = commands.add_parser("report", help="show what demur score wrote, as one page and as numbers")
-    report.add_argument(
-        "scored", nargs="+", metavar="SCORED", help="files that demur score wrote; - is JSONL from standard input"
-    )
-    report.add_argument("-o", "--output", required=True, metavar="REPORT.html", help="where the page goes")
-    report.add_argument("--json", metavar="FILE|-", help="where the numbers go (default: beside the page, as .json)")
-    report.add_argument(
-        "--by", type=_names, default=(), metavar="A,B", help="columns to give the rate by, as a.b for nested ones"
-    )
-    report.add_argument(
-        "--time", metavar="COLUMN", help=f"when a row is from (default: the first of {', '.join(_tally.TIMES)})"
-    )
-    report.add_argument(
-        "--examples", type=int, default=5, metavar="N", help="replies of each kind to show (default: %(default)s)"
-    )
-    for part in ("prompt", "response", "messages", "text"):
-        report.add_argument(f"--{part}-column", metavar="COLUMN", help=f"where the {part} is, for the examples")
-    report.set_defaults(run=run)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,7 +54,7 @@ def _parts(columns: Columns) -> dict[str, str]:
 
 
 def _wanted(options: argparse.Namespace, columns: Columns) -> set[str]:
-    times = [options.time] if options.time else _tally.TIMES
+    times = [options.time] if options.time else TIMES
     named = [*options.by, *times]
     nested = [name.split(".")[0] for name in named]
     return {*_items.COLUMNS, *_KNOWN, *_parts(columns).values(), *named, *nested}

@@ -7,12 +7,11 @@ from typing import Any
 import demur
 from demur._report._examples import Examples
 from demur._report._items import Item
+from demur._report._parser import TIMES
 from demur._report._rates import Rate
 from demur._report._series import Positions, Times, seconds
 
 BINS = 20
-# Columns that are taken for the time of a row if none is named.
-TIMES = ("timestamp", "created_at", "created", "datetime", "date", "time")
 # Different values of a column, or reasons, that are told apart, and characters of each.
 _VALUES, _REASONS, _LONG = 1000, 100, 100
 OTHERS, MISSING = "(others)", "(none)"
