@@ -22,8 +22,9 @@ _ENDINGS = {
     ".csv.gz": "csv",
     ".parquet": "parquet",
 }
-# Rows that an actor takes at a time: few, as they are what is done again when one dies.
-_BATCH = 64
+# Rows that an actor judges at a time, and bytes of rows that it is given at a time: the latter are what is done again
+# when it dies, some thousand rows and a minute or two.
+_BATCH, _BLOCK = 64, 4 << 20
 # subtle: the actors may hold every CPU of the cluster; what reads and writes would then wait for one forever.
 _BESIDE: dict[str, Any] = {"num_cpus": 0}
 
@@ -66,7 +67,7 @@ def run(
     pool |= {"batch_size": _BATCH, "batch_format": "pyarrow"}
     with _ordered():
         if format == "jsonl":
-            rows = _lines.dataset(filesystem, inputs)
+            rows = _lines.dataset(filesystem, inputs, 8 * actors)
             scored = rows.map_batches(_lines.LineScorer, fn_constructor_args=(model, threshold), **pool)
         else:
             rows = _tables.dataset(filesystem, inputs, format, columns)
@@ -100,11 +101,12 @@ def _format(filesystem: fs.FileSystem, inputs: Sequence[str]) -> str:
 
 @contextmanager
 def _ordered() -> Iterator[None]:
-    """Keep the order of rows, and draw no bars."""
+    """Keep the order of rows, hand them over in small blocks, and draw no bars."""
     context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
+    before = context.execution_options.preserve_order, context.enable_progress_bars, context.target_max_block_size
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    context.target_max_block_size = _BLOCK
     try:
         yield
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
+        context.execution_options.preserve_order, context.enable_progress_bars, context.target_max_block_size = before

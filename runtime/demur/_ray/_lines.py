@@ -13,21 +13,23 @@ from demur._ray import _actor
 from demur._tables._score_table import opened
 
 # Bytes of a file that one task reads, and lines or bytes of them that go on together.
-_RANGE = 64 << 20
+_LEAST, _RANGE = 1 << 16, 64 << 20
 _LINES, _BYTES = 1024, 4 << 20
 # White space and the parts of a byte order mark: what a blank line is made of.
 _BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
 _SCHEMA = pyarrow.schema([("number", pyarrow.int64()), ("line", pyarrow.large_binary())])
 
 
-def dataset(filesystem: fs.FileSystem, paths: Sequence[str], size: int = _RANGE) -> Any:
+def dataset(filesystem: fs.FileSystem, paths: Sequence[str], tasks: int) -> Any:
     """Return a data set of the lines of some files that are not blank, each with its number.
 
     Args:
         filesystem: Where the files are.
         paths: The files, plain or packed with gzip; those are read by one task each.
-        size: Bytes of a plain file that one task reads.
+        tasks: Into how many ranges to cut them at least, unless these become tiny.
     """
+    total = sum(info.size for info in filesystem.get_file_info(list(paths)))
+    size = min(_RANGE, max(_LEAST, total // tasks))
     ranges = [one for path in paths for one in _ranges(filesystem, path, size)]
     counted = ray.data.from_items(ranges, override_num_blocks=len(ranges)).map(
         _Count(filesystem), num_cpus=0, concurrency=2
