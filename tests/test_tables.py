@@ -195,9 +195,9 @@ def test_a_file_is_read_as_a_table(fake: Classifier, tmp_path: Path, ending: str
 
 def test_replies_of_a_csv_file_are_text_whatever_they_look_like(fake: Classifier, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text('prompt,answer,n\n2+2?,4,1\n,"one\ntwo",2\n')
+    path.write_text('prompt,answer,n\n2+2?,4,1\n"one\ntwo",5,2\n')
     scored = demur.score_table(path, model=fake, prompt="prompt", response="answer")
-    assert scored["answer"].to_pylist() == ["4", "one\ntwo"]
+    assert scored["answer"].to_pylist() == ["4", "5"]
     assert scored["n"].to_pylist() == [1, 2]
     assert scored["demur_error"].null_count == 2
 
