@@ -88,7 +88,7 @@ class BatchScorer:
         )
 
     def each(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Judge batches one by one; made to be passed to `pyspark.sql.DataFrame.mapInPandas`."""
+        """Judge batches one by one, as they come: the shape of function that Spark's `mapInPandas` asks for."""
         return map(self, batches)
 
     def _mapping(self, batch: Mapping[str, Any]) -> Scored:
