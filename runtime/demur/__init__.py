@@ -9,10 +9,14 @@ Example:
 
 from demur._classifier import Classifier
 from demur._load import load
+from demur._tables._batch import BatchScorer
+from demur._tables._score_table import score_table
 from demur._verdict import Verdict
 from demur.errors import (
     BundleError,
     ChecksumError,
+    DataError,
+    DataExtraError,
     DemurError,
     DeviceError,
     EmptyResponseError,
@@ -27,9 +31,12 @@ from demur.errors import (
 )
 
 __all__ = [
+    "BatchScorer",
     "BundleError",
     "ChecksumError",
     "Classifier",
+    "DataError",
+    "DataExtraError",
     "DemurError",
     "DeviceError",
     "EmptyResponseError",
@@ -43,6 +50,7 @@ __all__ = [
     "TruncatedFileError",
     "Verdict",
     "load",
+    "score_table",
 ]
 
 __version__ = "0.1.0"

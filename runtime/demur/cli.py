@@ -12,6 +12,7 @@ import demur
 from demur import _bundle, _catalogue, _cli_bulk
 from demur._load import load
 from demur._package import options as package
+from demur._report import _parser as _report
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
 
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     _cli_bulk.add_parsers(commands, model)
+    _report.register(commands)
 
     models = commands.add_parser("models", help="list the models that can be loaded by name, or made to be")
     models.add_argument("--json", action="store_true", help="print one JSON list")

@@ -20,8 +20,8 @@ DemurError
 │   ├── TokenizerError                  tokenizer.json cannot be read
 │   └── ModelError                      model.onnx cannot be loaded or has other inputs and outputs
 ├── DeviceError                         the device asked for is not the one that would run
-├── DataError                           a file of rows that cannot be read or written as asked
-│   ├── DataExtraError (ImportError)    it needs a package of the [data] extra that is not installed
+├── DataError                           a file or table of rows that cannot be read or written as asked
+│   ├── DataExtraError (ImportError)    it needs a package of an extra that is not installed
 │   └── ResumeError                     what an unfinished run left is of other inputs or options, or in use
 ├── PackageError                        a folder that could not be packaged
 └── ExportError                         a checkpoint that cannot become a bundle
@@ -116,11 +116,11 @@ class PackageError(DemurError):
 
 
 class DataError(DemurError):
-    """A file of rows that cannot be read or written as asked."""
+    """A file or table of rows that cannot be read or written as asked."""
 
 
 class DataExtraError(DataError, ImportError):
-    """A package of the `[data]` extra is not installed."""
+    """A package of an extra, such as `[data]`, is not installed."""
 
 
 class ResumeError(DataError):

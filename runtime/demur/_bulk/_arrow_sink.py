@@ -5,11 +5,11 @@ from collections.abc import Collection, Sequence
 from typing import IO, Any
 
 from demur._bulk import _verdict_columns
-from demur._bulk._extra import need
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur._bulk._tables import TableRow
 from demur._bulk._verdict_columns import RAW
+from demur._extras import need
 from demur.errors import DataError, InputError
 
 # A row group is written when its rows take so many bytes, or are so many.
@@ -38,7 +38,7 @@ class Table:
         codec: str | None = None,
         texts: Collection[str] = (),
     ) -> None:
-        self._pa = need("pyarrow", f"{name.capitalize()} output")
+        self._pa = need("pyarrow", "data", f"{name.capitalize()} output")
         self._stream, self._name, self._every, self._codec = stream, name, every, codec or "snappy"
         self._texts = texts
         self._types = _types(self._pa, every)
@@ -135,7 +135,7 @@ class Table:
         for name, kind in self._types.items():
             schema = schema.append(self._pa.field(name, kind))
         if self._name == "parquet":
-            parquet = need("pyarrow.parquet", "Parquet output")
+            parquet = need("pyarrow.parquet", "data", "Parquet output")
             others = [leaf for leaf in _leaves(parquet, schema) if leaf.partition(".")[0] not in self._texts]
             self._writer = parquet.ParquetWriter(
                 self._stream, schema, compression=self._codec, use_dictionary=others, write_statistics=others
@@ -162,13 +162,13 @@ def _leaves(parquet: Any, schema: Any) -> list[str]:
 
 def text_schema(names: Sequence[str]) -> Any:
     """Return the schema of a table of texts, and of rows that can't be taken apart."""
-    pa = need("pyarrow", "Parquet or Arrow output")
+    pa = need("pyarrow", "data", "Parquet or Arrow output")
     return pa.schema([(name, pa.string()) for name in dict.fromkeys([*names, RAW])])
 
 
 def codec(path: Any) -> str | None:
     """Return how the pages of a Parquet file are compressed; None where that can't be known."""
-    parquet = need("pyarrow.parquet", "a Parquet file")
+    parquet = need("pyarrow.parquet", "data", "a Parquet file")
     metadata = parquet.read_metadata(path)
     if not (metadata.num_row_groups and metadata.num_columns):
         return None

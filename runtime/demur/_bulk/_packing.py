@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from demur._bulk._extra import need
+from demur._extras import need
 from demur.errors import DataError
 
 _BUFFER = 1 << 18
@@ -107,7 +107,7 @@ def unpacked(stream: IO[bytes], packing: str, consumed: Consumed) -> "io.Buffere
     if packing == "gz":
         return io.BufferedReader(_Unpacking(raw, partial(zlib.decompressobj, zlib.MAX_WBITS | 16)), _BUFFER)
     if packing == "zst":
-        zstandard = need("zstandard", "a .zst file")
+        zstandard = need("zstandard", "data", "a .zst file")
         return io.BufferedReader(_Unpacking(raw, lambda: zstandard.ZstdDecompressor().decompressobj()), _BUFFER)
     return raw
 
@@ -141,7 +141,7 @@ def packed(stream: IO[bytes], packing: str) -> IO[bytes]:
     if packing == "gz":
         return gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL_GZIP, fileobj=stream, mtime=0)  # type: ignore[return-value]
     if packing == "zst":
-        compressor = need("zstandard", "a .zst file").ZstdCompressor(level=_LEVEL_ZSTD)
+        compressor = need("zstandard", "data", "a .zst file").ZstdCompressor(level=_LEVEL_ZSTD)
         written: IO[bytes] = compressor.stream_writer(stream, closefd=False)
         return written
     return stream

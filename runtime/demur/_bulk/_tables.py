@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from demur._bulk._extra import need
 from demur._bulk._lines import too_long
 from demur._bulk._packing import Consumed
 from demur._bulk._row import mark
+from demur._extras import need
 from demur.errors import InputError
 
 # Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
@@ -75,7 +75,7 @@ def spare_memory() -> None:
     Raises:
         DataExtraError: pyarrow is not installed.
     """
-    pyarrow = need("pyarrow", "a Parquet or Arrow file")
+    pyarrow = need("pyarrow", "data", "a Parquet or Arrow file")
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 
 
@@ -86,7 +86,7 @@ def schema(path: Path, name: str) -> Any:
         DataExtraError: pyarrow is not installed.
     """
     if name == "parquet":
-        with need("pyarrow.parquet", "a Parquet file").ParquetFile(path) as file:
+        with need("pyarrow.parquet", "data", "a Parquet file").ParquetFile(path) as file:
             return file.schema_arrow
     with path.open("rb") as stream:
         return _arrow(stream).schema
@@ -118,7 +118,7 @@ def rows(
 
 
 def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
-    parquet = need("pyarrow.parquet", "a Parquet file")
+    parquet = need("pyarrow.parquet", "data", "a Parquet file")
     # subtle: without a buffer, and with reading ahead, whole column chunks come into memory; a file of one row group
     # would be there as a whole.
     with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
@@ -147,7 +147,7 @@ def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
 
 def _arrow(stream: io.BufferedReader) -> Any:
     """Open an Arrow file (Feather version 2) or stream (as `datasets` saves)."""
-    ipc = need("pyarrow", "an Arrow file").ipc
+    ipc = need("pyarrow", "data", "an Arrow file").ipc
     head = stream.peek(6)[:6]
     return ipc.open_file(stream) if head == b"ARROW1" else ipc.open_stream(stream)
 

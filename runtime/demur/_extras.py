@@ -1,4 +1,4 @@
-"""The packages of the `[data]` extra, which the base install does without."""
+"""The packages of the extras, which the base install does without."""
 
 from importlib import import_module
 from typing import Any
@@ -6,12 +6,13 @@ from typing import Any
 from demur.errors import DataExtraError
 
 
-def need(module: str, purpose: str) -> Any:
-    """Import a module of the `[data]` extra.
+def need(module: str, extra: str, purpose: str) -> Any:
+    """Import a module that one of demur's extras brings.
 
     Args:
         module: Its name, such as `pyarrow.parquet`.
-        purpose: What it is needed for, as the beginning of the message.
+        extra: The extra, such as `data`.
+        purpose: What needs it, as the beginning of the message.
 
     Raises:
         DataExtraError: Its package is not installed; the message gives the line that installs it.
@@ -20,4 +21,4 @@ def need(module: str, purpose: str) -> Any:
         return import_module(module)
     except ImportError as error:
         package = module.split(".")[0]
-        raise DataExtraError(f"{purpose} needs {package}: pip install 'demur[data]'") from error
+        raise DataExtraError(f"{purpose} needs {package}: pip install 'demur[{extra}]' ({error})") from error

@@ -1,0 +1,1 @@
+"""`demur report`: what `demur score` wrote, as one page and as numbers."""

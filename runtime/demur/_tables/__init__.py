@@ -1,0 +1,1 @@
+"""Tables and batches of conversations: the same columns back, and the verdict's."""
