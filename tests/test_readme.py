@@ -76,7 +76,7 @@ def test_help_texts_name_every_option_of_the_readme(capsys: pytest.CaptureFixtur
     from demur_export.cli import main as export
 
     helps = ""
-    for command in ("check", "score", "models", "doctor", "package"):
+    for command in ("check", "score", "filter", "report", "models", "doctor", "package"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         helps += capsys.readouterr().out

@@ -1,24 +1,12 @@
-"""The commands that read and write files of conversations: `demur score` and `demur filter`."""
+"""The options of the commands that read and write files of conversations: `demur score` and `demur filter`.
+
+What they do is imported when it is asked for, so that `demur check` starts as fast as it can.
+"""
 
 import argparse
-import signal
-import sys
 from typing import Any
 
-from demur import _bundle, _machine
-from demur._bulk import _formats, _plan, _tables
-from demur._bulk._columns import Columns
-from demur._bulk._formats import Format
-from demur._bulk._inputs import Input, find
-from demur._bulk._job import Job, Report, check
-from demur._bulk._output import Place
-from demur._bulk._perform import perform
-from demur._load import load
-from demur.errors import DataError, InputError
-
-DONE, BAD_ROWS, FAULT, UNREADABLE = 0, 1, 2, 3
-# A shell's status of a command that a signal ended.
-_SIGNALLED = 128
+from demur._bulk import _formats
 
 
 def add_parsers(commands: Any, model: argparse.ArgumentParser) -> None:
@@ -88,91 +76,12 @@ def _number(text: str) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    return _status(options, _run(options))
+    from demur._bulk import _command
+
+    return _command.score(options)
 
 
 def _filter(options: argparse.Namespace) -> int:
-    report = _run(options)
-    tally = report.tally
-    if report.signal is None:
-        aside = tally.lines - tally.kept - tally.dropped
-        where = options.rejected or "nowhere; --rejected FILE keeps them"
-        print(
-            f"demur: {tally.kept} rows kept, {tally.dropped} {options.drop} taken out (to {where})"
-            + (f", {aside} set aside in {options.errors}" if aside else ""),
-            file=sys.stderr,
-        )
-    return _status(options, report)
+    from demur._bulk import _command
 
-
-def _run(options: argparse.Namespace) -> Report:
-    if options.resume and options.restart:
-        raise InputError("give either --resume or --restart")
-    inputs = find(options.input, _formats.parse(options.input_format) if options.input_format else None)
-    parts = ("prompt", "response", "messages", "text", "id")
-    job = Job(
-        inputs=inputs,
-        output=_output(options.output, options.output_format, inputs),
-        rejected=_output(options.rejected, None, inputs) if options.rejected else None,
-        errors=_errors(options.errors) if options.errors else None,
-        drop=options.drop,
-        every=options.turns == "all",
-        columns=Columns(**{part: getattr(options, f"{part}_column") for part in parts}),
-        workers=_machine.granted(options.workers),
-        max_row_bytes=options.max_row_bytes,
-        max_errors=options.max_errors,
-        resume=options.resume,
-        restart=options.restart,
-        progress=options.progress,
-        tell=tell,
-    )
-    check(job)
-    if any(
-        format.name in _formats.COLUMNAR for format in (*(one.format for one in inputs), *(f for _, f in job.places))
-    ):
-        _tables.spare_memory()
-    model = load(options.model, device=options.device, threshold=options.threshold, threads=1)
-    bundle = _bundle.read(_bundle.find(options.model))
-    facts = {
-        "model": {"name": bundle.name, "sha256": bundle.model.sha256, "tokenizer": bundle.tokenizer.sha256},
-        "threshold": model.threshold,
-        "device": options.device,
-    }
-    return perform(model, job, facts)
-
-
-def tell(phrase: str) -> None:
-    """Say something to the user, out of the output's way."""
-    print(f"demur: {phrase}", file=sys.stderr)
-
-
-def _output(name: str, asked: str | None, inputs: list[Input]) -> tuple[Place, Format]:
-    return Place(name), _plan.output_format(name, asked, inputs)
-
-
-def _errors(name: str) -> tuple[Place, Format]:
-    found = _formats.by_ending(name) or Format("jsonl")
-    if found.name != "jsonl":
-        raise DataError(f"{name}: errors are written as JSONL, not {found}; let the name end in .jsonl")
-    return Place(name), found
-
-
-def _see(options: argparse.Namespace, report: Report) -> str:
-    if options.errors:
-        return f"see {options.errors}"
-    if options.drop is not None:
-        return "they are kept; --errors FILE sets them aside"
-    return "see their demur.error" if report.nested else "see their demur_error"
-
-
-def _status(options: argparse.Namespace, report: Report) -> int:
-    tally = report.tally
-    if report.signal is not None:
-        name = signal.Signals(report.signal).name
-        tell(f"ended by {name}; {tally.lines} rows are done; the same command with --resume goes on")
-        return _SIGNALLED + report.signal
-    if tally.failed:
-        tell(f"{tally.failed} of {tally.lines} {report.rows} could not be scored; {_see(options, report)}")
-    if report.failures:
-        return UNREADABLE
-    return BAD_ROWS if tally.failed else DONE
+    return _command.sift(options)

@@ -1,6 +1,7 @@
 """A name or a folder to a classifier."""
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -50,14 +51,39 @@ def load(
     make = partial(assemble, bundle, open_session, threads=threads, threshold=at, run_tokens=run_tokens)
     if not verify:
         return make()
-    with ThreadPoolExecutor(1) as background:
-        sums = background.submit(bundle.check_sums)
-        try:
-            made = make()
-        finally:
-            # subtle: a changed file often fails to load too; that its contents changed is the better message.
-            sums.result()
+    sums = _Background(bundle.check_sums)
+    try:
+        made = make()
+    finally:
+        # subtle: a changed file often fails to load too; that its contents changed is the better message.
+        sums.result()
     return made
+
+
+class _Background:
+    """Calls a function in a thread of its own, without the import of `concurrent.futures`.
+
+    Args:
+        function: What is called.
+    """
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="demur-sums", daemon=True)
+        self._thread.start()
+
+    def result(self) -> None:
+        """Wait for the end, and raise what the function raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
 
 
 def _threshold(bundle: Bundle, threshold: float | str | None) -> float:

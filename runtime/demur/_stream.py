@@ -5,11 +5,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from demur.errors import InputError
+
+if TYPE_CHECKING:
+    # subtle: imported where it is used, since one text needs none of it and it would be a seventh of demur's own start.
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -125,6 +128,8 @@ def _threaded(
 
 
 def _live(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+    from concurrent.futures import Future
+
     pool, stopped = _pool(workers), threading.Event()
     pending: queue.Queue[Future[_Out] | None] = queue.Queue(_AHEAD * workers)
 
@@ -153,5 +158,7 @@ def _live(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int) -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(workers, thread_name_prefix="demur")
