@@ -2,15 +2,16 @@
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _streams import score_file
 
 from demur import Classifier, score_table
-from demur._jsonl import score_line
 from demur.cli import main
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
@@ -29,8 +30,9 @@ ROWS: list[dict[str, Any]] = [
 
 
 def _jsonl(model: Classifier, rows: list[dict[str, Any]], turns: Any = "last") -> bytes:
-    lines = [score_line(model, turns, (i, json.dumps(row).encode())).line for i, row in enumerate(rows, 1)]
-    return "".join(f"{line}\n" for line in lines).encode()
+    source, target = io.BytesIO("".join(f"{json.dumps(row)}\n" for row in rows).encode()), io.BytesIO()
+    score_file(model, source, target, workers=1, turns=turns)
+    return target.getvalue()
 
 
 def _table(model: Classifier, rows: list[dict[str, Any]]) -> Any:
