@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -199,4 +200,5 @@ def test_without_pyarrow_the_message_tells_what_to_install(tmp_path: Path) -> No
         [sys.executable, "-c", script, tmp_path / "in.parquet"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert done.stderr == "demur: a Parquet file needs pyarrow: pip install 'demur[data]'\n"
+    assert re.match(r"demur: a Parquet (or Arrow )?file needs pyarrow: pip install 'demur\[data\]' ", done.stderr)
+    assert done.stderr.count("\n") == 1

@@ -14,8 +14,8 @@ from demur._session import INPUT, OUTPUT, options
 from demur_export.rounding import Gram
 
 Texts = Sequence[NDArray[np.int64]]
-# Rows of each text that are kept.
-_SAMPLE = 8
+# Rows of each text that are kept, and rows that are multiplied together for a gram.
+_SAMPLE, _TOGETHER = 8, 1024
 
 
 def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
@@ -27,8 +27,8 @@ def logits(model: onnx.ModelProto, texts: Texts) -> NDArray[np.float32]:
 def thinned(texts: Texts, tokens: int) -> Texts:
     """Return texts of about so many `tokens` in all, or all of them if they have no more.
 
-    A text longer than some length is taken as often as that length goes into it, so that long texts don't use up what
-    short ones need; which ones is a matter of their order alone.
+    A text longer than some length is taken as seldom as that length goes into it, so that long texts don't use up what
+    short ones need. Those of like length take turns, in the order that they have.
     """
     lengths = np.array([ids.shape[1] for ids in texts], np.float64)
     if lengths.sum() <= tokens:
@@ -37,9 +37,10 @@ def thinned(texts: Texts, tokens: int) -> Texts:
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (low, middle) if np.minimum(lengths, middle).sum() > tokens else (middle, high)
-    due = np.cumsum(np.minimum(1, low / lengths))
-    taken = np.floor(due + 1e-9) > np.floor(np.concatenate([[0.0], due[:-1]]) + 1e-9)
-    return [ids for ids, take in zip(texts, taken, strict=True) if take]
+    order = np.argsort(lengths, kind="stable")
+    due = np.cumsum(np.minimum(1, low / lengths[order]))
+    taken = order[np.floor(due + 1e-9) > np.floor(np.concatenate([[0.0], due[:-1]]) + 1e-9)]
+    return [texts[i] for i in np.sort(taken)]
 
 
 class Observed(NamedTuple):
@@ -70,13 +71,14 @@ def observe(
     """
     wanted = list(dict.fromkeys(names))
     found: dict[str, Observed] = {}
-    # subtle: summed up text by text, and of long texts a few inputs at a time: together they can be larger than memory.
+    # subtle: summed up as it goes, and of long texts a few inputs at a time: together they can be larger than memory.
     for some in _portions(model, wanted, max(ids.shape[1] for ids in texts), memory):
-        session = _open(_probe(model, some))
+        session, sums = _open(_probe(model, some)), {name: _Sum() for name in some}
         for ids in texts:
             for name, value in zip(some, session.run(some, {INPUT: ids}), strict=True):
-                found[name] = _joined(found.get(name), value.reshape(-1, value.shape[-1]))
-    return {name: seen._replace(gram=seen.gram.mean()) for name, seen in found.items()}
+                sums[name].add(value.reshape(-1, value.shape[-1]))
+        found |= {name: one.observed() for name, one in sums.items()}
+    return found
 
 
 def _portions(model: onnx.ModelProto, names: Sequence[str], tokens: int, memory: int) -> list[list[str]]:
@@ -105,19 +107,48 @@ def _probe(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     return probe
 
 
-def _joined(before: Observed | None, value: NDArray[np.float32]) -> Observed:
-    """Add one text's rows; the gram is a sum until the end."""
-    sample = value[:: max(1, len(value) // _SAMPLE)]
-    seen = Observed(value.min(0), value.max(0), sample, Gram((value.T @ value).astype(np.float64), len(value)), 1)
-    if before is None:
-        return seen
-    return Observed(
-        np.minimum(before.lowest, seen.lowest),
-        np.maximum(before.highest, seen.highest),
-        np.concatenate([before.rows, seen.rows]),
-        Gram(before.gram.matrix + seen.gram.matrix, before.gram.rows + seen.gram.rows),
-        before.texts + seen.texts,
-    )
+class _Sum:
+    """Sums up how one inner tensor looks, text by text."""
+
+    def __init__(self) -> None:
+        self._lowest: NDArray[np.float32] | None = None
+        self._highest: NDArray[np.float32] | None = None
+        self._matrix: NDArray[np.float64] | None = None
+        self._samples: list[NDArray[np.float32]] = []
+        self._waiting: list[NDArray[np.float32]] = []
+        self._rows = self._texts = 0
+
+    def add(self, value: NDArray[np.float32]) -> None:
+        """Add one text's rows."""
+        lowest, highest = value.min(0), value.max(0)
+        self._lowest = lowest if self._lowest is None else np.minimum(self._lowest, lowest)
+        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
+        self._samples.append(value[:: max(1, len(value) // _SAMPLE)].copy())
+        # subtle: of a few rows the gram is as large as of many, so rows are multiplied many at a time.
+        self._waiting.append(value)
+        self._rows, self._texts = self._rows + len(value), self._texts + 1
+        if sum(map(len, self._waiting)) >= _TOGETHER:
+            self._multiply()
+
+    def observed(self) -> Observed:
+        """Return the sum, the gram as a mean."""
+        self._multiply()
+        assert self._lowest is not None
+        assert self._highest is not None
+        assert self._matrix is not None
+        gram = Gram(self._matrix, self._rows).mean()
+        return Observed(self._lowest, self._highest, np.concatenate(self._samples), gram, self._texts)
+
+    def _multiply(self) -> None:
+        if not self._waiting:
+            return
+        rows = np.concatenate(self._waiting)
+        self._waiting = []
+        product = rows.T @ rows
+        if self._matrix is None:
+            self._matrix = product.astype(np.float64)
+        else:
+            self._matrix += product
 
 
 def _open(model: onnx.ModelProto) -> ort.InferenceSession:
