@@ -73,10 +73,10 @@ def markdown(models: Mapping[str, Record], absent: Mapping[str, str]) -> str:
     """
     lines = [
         "## The published architectures (`bench_models.py`)\n",
-        "Of stand-ins: checkpoints of the published architectures and, but where it is said, sizes, whose weights are "
-        "random (`standins.py`). What the published weights would give is another matter: random layers amplify "
-        "rounding far more than trained ones, so that the walk through recipes ends later and distances are larger; "
-        "sizes, times and memory are what they would be.\n",
+        "Of stand-ins: checkpoints of the published architectures whose weights are random (`standins.py`). What the "
+        "published weights would give is another matter: random layers amplify rounding far more than trained ones, so "
+        "that the walk through recipes ends later and distances are larger; sizes, times and memory are what they "
+        "would be.\n",
         *[f"Absent: `{name}` ({reason}).\n" for name, reason in absent.items()],
     ]
     if models:
@@ -120,7 +120,8 @@ def _near(models: Mapping[str, Record]) -> list[str]:
     words = (
         "Against PyTorch fp32 on those of the gate's conversations that no recipe is calibrated on, each alone. Noise "
         "is the standard deviation of the error of the difference of the two logits, over that of the difference "
-        "itself. In brackets: flips where PyTorch is surer than 0.9. `int8-weights` has activations in fp32.\n"
+        "itself; an error that all texts share is not in it, but in Δp. In brackets: flips where PyTorch is surer than "
+        "0.9. `int8-weights` has activations in fp32.\n"
     )
     head = ["", "", "label flips", "max \\|Δp\\|", "mean \\|Δp\\|", "noise"]
     return ["### How close to PyTorch\n", words, f"{_HEAD}\n", *table(head, rows), *aims, ""]
@@ -130,8 +131,9 @@ def _times(models: Mapping[str, Record]) -> list[str]:
     lines = [
         "### Milliseconds\n",
         "p50 of one text on one thread, and in brackets the time as a multiple of optimum's int8, the median of the "
-        "rounds' own ratios. All compute logits of the same ids, in one process and in turn, without tokenizers; "
-        "optimum's graph runs in onnxruntime's own options.\n",
+        "rounds' own ratios. It is the thread's processor time, since the machine had other work (by the clock: raw). "
+        "All compute logits of the same ids, in one process and in turn, without tokenizers; optimum's graph runs in "
+        "onnxruntime's own options.\n",
     ]
     for name, one in models.items():
         samples = one["samples_ms"]

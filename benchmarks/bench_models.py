@@ -18,12 +18,12 @@ from typing import Any
 
 import _common as common
 import _models_page as page
-from _models_export import BUNDLE, export, python, run
+from _models_export import BUNDLE, Ran, export, python, run
 from _models_sides import DEMUR, INT8, TORCH
 from demur import _catalogue
 from demur_export.corpus import OWN
 
-SIDES = str(common.FOLDER / "_models_sides.py")
+MAKE, MEASURE, LOAD = (str(common.FOLDER / f"_models_{work}.py") for work in ("make", "measure", "load"))
 LENGTHS, LONG = [16, 64, 128, 256, 512], [2048, 8192]
 LOADS = 3
 
@@ -42,11 +42,11 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
         raise RuntimeError(f"it reads {most} tokens at most, none of --lengths")
     print(f"{name}: exported as {exported['recipe']}; making graphs to compare with", flush=True)
     bundle = folder / BUNDLE
-    made = json.loads(run(python(SIDES, "make", str(checkpoint), str(bundle), str(folder))).said.splitlines()[-1])
+    made = said(run(python(MAKE, str(checkpoint), str(bundle), str(folder))))
     print(f"{name}: comparing and timing", flush=True)
     asked = {"checkpoint": str(checkpoint), "bundle": str(bundle), "made": made, "lengths": lengths}
-    asked |= {"budget": options.budget, "texts": options.texts}
-    found = json.loads(run(python(SIDES, "measure", json.dumps(asked))).said.splitlines()[-1])
+    asked |= {"budget": options.budget, "count": options.texts}
+    found = said(run(python(MEASURE, json.dumps(asked))))
     print(f"{name}: loading", flush=True)
     paths = {DEMUR: str(bundle), TORCH: str(checkpoint), INT8: made[INT8]}
     served = {side: serve(side, checkpoint, path, folder, most) for side, path in paths.items()}
@@ -64,11 +64,17 @@ def serve(side: str, checkpoint: Path, path: str, folder: Path, tokens: int) -> 
     replies = "\n\n".join(str(row.get("response", "")) for row in rows)
     # Twelve characters a token: more than the tokenizers need, so that each side has to leave some out.
     text.write_text((replies * (12 * tokens // len(replies) + 1))[: 12 * tokens], encoding="utf-8")
-    command = python(SIDES, "load", side, str(checkpoint), path, str(text))
+    command = python(LOAD, side, str(checkpoint), path, str(text))
     first = run([*command, str(tokens)])
-    loads = [json.loads(run([*command, "0"]).said.splitlines()[-1]) for _ in range(LOADS)]
+    loads = [said(run([*command, "0"])) for _ in range(LOADS)]
     times = {key: [one[key] for one in loads] for key in ("import_s", "load_s")}
-    return {"took": first.record(), "tokens": json.loads(first.said.splitlines()[-1])["tokens"], **times}
+    return {"took": first.record(), "tokens": said(first)["tokens"], **times}
+
+
+def said(ran: Ran) -> dict[str, Any]:
+    """Return the object in the last line that a process printed; libraries may have printed lines before it."""
+    found: dict[str, Any] = json.loads(ran.said.splitlines()[-1])
+    return found
 
 
 def parse() -> argparse.Namespace:
