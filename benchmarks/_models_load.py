@@ -44,7 +44,16 @@ def load(side: str, checkpoint: Path, path: Path, text: str, tokens: int) -> dic
 
     loaded = time.perf_counter()
     found: dict[str, Any] = {"import_s": round(imported - start, 4), "load_s": round(loaded - imported, 4)}
-    return found | ({"tokens": judge()} if tokens else {})
+    return found | ({"tokens": judge(), "peak_mb": peak_mb()} if tokens else {})
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held, in 10^6 bytes.
+
+    As Linux has it of the program itself: what `getrusage` tells begins at what the process held that started it.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return round(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6, 1)
 
 
 if __name__ == "__main__":

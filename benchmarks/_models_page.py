@@ -58,7 +58,7 @@ def _long_targets(record: Record) -> list[Target]:
             made.append(Target(aim, f"{found:.2f}x", found >= least))
         else:
             made.append(Target(aim, "–", None))
-    peak = record["served"][DEMUR]["took"]["peak_mb"]
+    peak = record["served"][DEMUR]["peak_mb"]
     made.append(Target(f"under {MOST_MB:,} MB at the longest length", f"{peak:,.0f} MB", peak < MOST_MB))
     peak = record["export"]["took"]["peak_mb"]
     return [*made, Target(f"exported within {MOST_EXPORT_MB:,} MB", f"{peak:,.0f} MB", peak < MOST_EXPORT_MB)]
@@ -152,7 +152,7 @@ def _served(models: Mapping[str, Record]) -> list[str]:
     for name, one in models.items():
         for side, found in one["served"].items():
             loads = [f"{np.median(found[key]):.2f}" for key in ("import_s", "load_s")]
-            peak = f"{found['took']['peak_mb']:,.0f}, at {found['tokens']:,}"
+            peak = f"{found['peak_mb']:,.0f}, at {found['tokens']:,}"
             rows.append([f"`{name}`" * (side == DEMUR), NAMES[side], *loads, peak])
     words = (
         "Each in a process of its own with one thread, files already in memory: importing and loading model and "

@@ -65,10 +65,10 @@ def serve(side: str, checkpoint: Path, path: str, folder: Path, tokens: int) -> 
     # Twelve characters a token: more than the tokenizers need, so that each side has to leave some out.
     text.write_text((replies * (12 * tokens // len(replies) + 1))[: 12 * tokens], encoding="utf-8")
     command = python(LOAD, side, str(checkpoint), path, str(text))
-    first = run([*command, str(tokens)])
+    first = said(run([*command, str(tokens)]))
     loads = [said(run([*command, "0"])) for _ in range(LOADS)]
     times = {key: [one[key] for one in loads] for key in ("import_s", "load_s")}
-    return {"took": first.record(), "tokens": said(first)["tokens"], **times}
+    return {"tokens": first["tokens"], "peak_mb": first["peak_mb"], **times}
 
 
 def said(ran: Ran) -> dict[str, Any]:
