@@ -32,7 +32,11 @@ from transformers import (
 
 import demur_export
 
+# Models this small gain nothing from threads, which on a busy machine wait for one another.
+torch.set_num_threads(1)
 _CORPUS = Path(demur_export.__file__).parent / "corpus.jsonl"
+# What tokenizers and heads are made from: so many conversations, with replies of fewer characters.
+_ROWS, _SHORT = 160, 500
 TAGS = ["<|system|>", "<|user|>", "<|assistant|>", "<|...|>"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SENTENCEPIECE = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -102,7 +106,7 @@ def _spread_scores(model: PreTrainedModel, folder: Path) -> None:
     A random encoder's outputs are all alike: scores spread over 0 to 1 would show little but rounding.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = [json.loads(line) for line in _CORPUS.read_text(encoding="utf-8").splitlines()]
+    rows = _rows()
     head = getattr(model.classifier, "out_proj", model.classifier)
     with torch.no_grad():
         texts = [f"<|user|>{row['prompt'][:100]}<|assistant|>{row['response'][:100]}" for row in rows[:64]]
@@ -121,9 +125,13 @@ def edit_config(folder: Path, **values: object) -> None:
 
 
 def corpus_texts() -> list[str]:
-    """Return prompts and responses of demur's own corpus."""
+    """Return prompts and responses of the first short conversations of demur's own corpus."""
+    return [row[key] for row in _rows() for key in ("prompt", "response")]
+
+
+def _rows() -> list[dict[str, str]]:
     rows = [json.loads(line) for line in _CORPUS.read_text(encoding="utf-8").splitlines()]
-    return [row[key] for row in rows for key in ("prompt", "response")]
+    return [row for row in rows if len(row["response"]) < _SHORT][:_ROWS]
 
 
 def write_bytes_tokenizer(folder: Path, size: int = 600) -> int:

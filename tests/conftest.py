@@ -14,10 +14,14 @@ from hypothesis import settings
 import demur
 from demur import Classifier, _bundle
 from demur.testing import fake_classifier
+from demur_export import corpus
 
 # No deadline, as the machine may be busy; no database, so that a run leaves nothing behind in the repository.
 settings.register_profile("demur", deadline=None, database=None)
 settings.load_profile("demur")
+
+# What exports in tests calibrate on and judge by: so many conversations, with replies of fewer characters.
+CORPUS_SIZE, SHORT = 160, 500
 
 
 class BundleCopy:
@@ -91,6 +95,28 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     del os.environ["DEMUR_HOME"]
     if before is not None:
         os.environ["DEMUR_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def short_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first `CORPUS_SIZE` of demur's own conversations that are short."""
+    lines = corpus.OWN.read_text(encoding="utf-8").splitlines(keepends=True)
+    rows = [(json.loads(line), line) for line in lines]
+    short = [line for row, line in rows if len(row["response"]) < SHORT and "messages" not in row]
+    path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
+    path.write_text("".join(short[:CORPUS_SIZE]), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exports_by_short_texts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Exports read and compare short texts alone, in a fifth of the time; `test_corpus` has them all."""
+    if request.module.__name__ == "test_corpus":
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "OWN", request.getfixturevalue("short_corpus"))
+        yield
 
 
 @pytest.fixture(scope="session")

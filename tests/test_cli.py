@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -389,6 +390,7 @@ def test_score_ends_while_it_waits_for_a_line(leaves: bool) -> None:
         process.stdin.write(jsonl(ROWS[0]))
         process.stdin.flush()
         process.stdout.readline()
+        time.sleep(0.3)  # from writing that line to waiting for the next
         if leaves:
             process.stdout.close()
             process.stdin.write(jsonl(ROWS[0]) * 3)

@@ -15,11 +15,12 @@ pytestmark = pytest.mark.export
 pytest.importorskip("torch")
 
 import _checkpoints
+from conftest import CORPUS_SIZE
 
-from demur_export import checkpoint, cli, corpus
+from demur_export import checkpoint, cli
 from demur_export.pipeline import Options, export
 
-OWN = len(corpus.read(corpus.OWN))
+OWN = CORPUS_SIZE
 
 warnings_of_others = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
@@ -28,7 +29,7 @@ warnings_of_others = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"))
+    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"), outliers=1.0, layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_the_card_has_the_facts(bundle: Path) -> None:
     assert _machine.processor()["name"] in card
     tried = json.loads((bundle / "demur.json").read_text())["exported"]["tried"]
     rows = [line.split("|")[1].strip() for line in card[card.index("| recipe |") :].splitlines()[2:]]
-    assert rows == [*(f"`{one['recipe']}`" for one in tried), "limit on 80 texts"]
+    assert rows == [*(f"`{one['recipe']}`" for one in tried), f"limit on {OWN // 2} texts"]
 
 
 @warnings_of_others
@@ -112,12 +113,12 @@ def wild(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @warnings_of_others
 def test_a_recipe_that_falls_short_is_refused_with_its_figures_and_the_way_out(wild: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"recipe int8 falls short of PyTorch on 80 texts:") as error:
+    with pytest.raises(ParityError, match=rf"recipe int8 falls short of PyTorch on {OWN // 2} texts:") as error:
         export(Options(wild, tmp_path / "out", recipe="int8"))
     lines = str(error.value).splitlines()
     assert lines[1].startswith("| recipe | products in 8 bits |")
     assert lines[3].startswith("| `int8` | 13 | 0 |")
-    assert lines[4].startswith("| limit on 80 texts | | | | | 0 | 0 | 0.1000 | 0.00300 |")
+    assert lines[4].startswith(f"| limit on {OWN // 2} texts | | | | | 0 | 0 | 0.1000 | 0.00300 |")
     assert (
         lines[5]
         == "let --recipe auto look for one that is near enough, or accept the distance with --recipe int8 --accept"
@@ -318,7 +319,7 @@ def test_errors_reach_the_terminal_in_one_line(tmp_path: Path, capsys: pytest.Ca
 def test_without_the_extra_the_pip_line_is_printed() -> None:
     script = "import sys\nsys.modules['torch'] = sys.modules['onnx'] = None\nfrom demur_export.cli import main\n"
     run = subprocess.run(
-        [sys.executable, "-c", script + "sys.exit(main(['x', '--out', 'y']))"],
+        [sys.executable, "-c", script + "sys.exit(main(['e5-small', '--out', 'y']))"],
         capture_output=True,
         text=True,
         check=False,

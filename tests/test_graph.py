@@ -114,8 +114,10 @@ def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
     unseen = texts([7, 20, 50, 90, 120] * 6, seed=1)
     rows = noise(quantize.int8_row(tuned, calibration).model, tuned, unseen)
     tensor = noise(quantize.int8(tuned, calibration).model, tuned, unseen)
+    plain = noise(quantize.int8(tuned, []).model, tuned, unseen)  # nothing smoothed
     assert rows < 0.05
-    assert tensor > 2 * rows
+    assert tensor > rows
+    assert plain > 2 * rows
 
 
 @pytest.mark.parametrize("fixed", [False, True])

@@ -22,11 +22,12 @@ torch = pytest.importorskip("torch")
 
 import _checkpoints
 import _modernbert
+from conftest import CORPUS_SIZE
 from optimum.onnxruntime import ORTModelForSequenceClassification
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from demur_export import checkpoint, cli, corpus
+from demur_export import checkpoint, cli
 from demur_export.interop import files
 from demur_export.pipeline import Options, export
 
@@ -41,25 +42,24 @@ KINDS: dict[str, Callable[..., Path]] = {
 # Conversations of lengths far apart, so that a batch of them is mostly padding.
 REPLIES = ["sorry", "the answer is that you can help " * 8, "I cannot help with that.", "caf\u00e9, 3.14 & more? " * 4]
 TEXTS = [f"<|user|>are you there?<|assistant|>{reply}" for reply in REPLIES]
-# Of a probability: rounding in fp32, and the gate's limit on what int8 may move.
-TOLERANCE = {MODEL: 1e-3, QUANTISED: 0.1}
-# The quantised graph has the bundle's own weights, so that it is nearer to the bundle than to PyTorch.
-NEAR = 0.01
-TEXTS_JUDGED = len(corpus.gate(None)) // 2
+# Of a probability: rounding in fp32, and what int8 moves on these checkpoints, whose scores differ by hundredths.
+TOLERANCE = {MODEL: 1e-4, QUANTISED: 0.02}
+# An int8 bundle's own scores are nearer still, as its weights are those of the quantised graph.
+NEAR = 0.003
 
 
 def mild(kind: str, folder: Path) -> Path:
-    """Write a checkpoint without outliers, and without a score near a half."""
-    return head(KINDS[kind](folder, outliers=1.0), shift=0.5)
+    """Write a checkpoint that any gate lets pass in int8: scores near each other, and none of them near a half."""
+    return head(KINDS[kind](folder), times=0.25, surer=0.5)
 
 
-def head(folder: Path, *, times: float = 1.0, shift: float = 0.0) -> Path:
-    """Make a classifier's logits larger, and its scores of refusal smaller."""
+def head(folder: Path, *, times: float = 1.0, surer: float = 0.0) -> Path:
+    """Make a classifier's logits larger, and its scores of refusal, which are above a half, larger still."""
     weights = load_file(folder / "model.safetensors")
     last = "classifier.out_proj" if "classifier.out_proj.weight" in weights else "classifier"
     for part in ("weight", "bias"):
         weights[f"{last}.{part}"] *= times
-    weights[f"{last}.bias"] += torch.tensor([shift, -shift])
+    weights[f"{last}.bias"] += torch.tensor([-surer, surer])
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
@@ -101,8 +101,8 @@ def _by_transformers_js(folder: Path, dtype: str, where: str) -> NDArray[np.floa
 def _close(found: NDArray[np.float32], made: tuple[Path, Path], file: str) -> None:
     source, bundle = made
     assert np.abs(found - _by_pytorch(source, source)).max() <= TOLERANCE[file]
-    if file == QUANTISED:
-        model = demur.load(bundle, threads=1)
+    model = demur.load(bundle, threads=1)
+    if file == QUANTISED and "int8" in repr(model):
         own = [model.check_text(text).score for text in TEXTS]
         assert found[:, 1] == pytest.approx(own, abs=NEAR)
 
@@ -150,9 +150,9 @@ def test_how_far_each_graph_is_from_pytorch_is_recorded(made: tuple[Path, Path])
     assert {file: of["recipe"] for file, of in record.items()} == {MODEL: "fp32", QUANTISED: "int8-row"}
     readme = (bundle / "interop" / "README.md").read_text()
     for of in record.values():
-        assert of["parity"]["texts"] == TEXTS_JUDGED
-        assert f"| {TEXTS_JUDGED} | {of['parity']['label_flips']} | {of['parity']['max_dp']:.4f} |" in readme
-    assert record[MODEL]["parity"]["max_dp"] < 1e-3 < record[QUANTISED]["parity"]["max_dp"]
+        assert of["parity"]["texts"] == CORPUS_SIZE // 2
+        assert f"| {CORPUS_SIZE // 2} | {of['parity']['label_flips']} | {of['parity']['max_dp']:.4f} |" in readme
+    assert record[MODEL]["parity"]["max_dp"] < 1e-4 < record[QUANTISED]["parity"]["max_dp"]
     assert "| other clients | the folder [interop](interop/README.md)" in (bundle / "README.md").read_text()
 
 
@@ -170,7 +170,7 @@ def test_the_command_adds_it_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_quantised_graph_that_falls_short_is_left_out_with_the_reason(tmp_path: Path) -> None:
-    source = head(_checkpoints.e5(tmp_path / "source"), times=4.0)  # and what rounding moves is four times as much
+    source = _checkpoints.e5(tmp_path / "source", outliers=300.0)
     said: list[str] = []
     export(Options(source, tmp_path / "out", recipe="fp32", interop=True), said.append)
     folder = tmp_path / "out" / "interop"

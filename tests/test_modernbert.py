@@ -1,6 +1,7 @@
 """ModernBERT's graph computes what PyTorch computes, sees exactly its window, and can be quantised."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,32 @@ def build(source: checkpoint.Checkpoint) -> onnx.ModelProto:
     return BUILDERS["modernbert"](source)
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Checkpoint:
-    return read(tmp_path_factory.mktemp("checkpoint"))
+Make = Callable[..., tuple[checkpoint.Checkpoint, onnx.ModelProto]]
 
 
 @pytest.fixture(scope="module")
-def tuned(source: checkpoint.Checkpoint) -> onnx.ModelProto:
-    return build(source)
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Gives a checkpoint and its graph, each made once."""
+    made: dict[str, tuple[checkpoint.Checkpoint, onnx.ModelProto]] = {}
+
+    def of(**changes: Any) -> tuple[checkpoint.Checkpoint, onnx.ModelProto]:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in made:
+            source = read(tmp_path_factory.mktemp("checkpoint"), **changes)
+            made[key] = source, build(source)
+        return made[key]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def source(make: Make) -> checkpoint.Checkpoint:
+    return make(**SMALL)[0]
+
+
+@pytest.fixture(scope="module")
+def tuned(make: Make) -> onnx.ModelProto:
+    return make(**SMALL)[1]
 
 
 def texts(lengths: list[int], seed: int = 0) -> list[NDArray[np.int64]]:
@@ -85,12 +104,12 @@ def assert_equal(found: NDArray[np.float32], true: NDArray[np.float32]) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_graph_computes_what_pytorch_computes_at_every_edge_of_a_block(tmp_path: Path, variant: str) -> None:
-    source = read(tmp_path, **VARIANTS[variant])
+def test_the_graph_computes_what_pytorch_computes_at_every_edge_of_a_block(make: Make, variant: str) -> None:
+    source, graph = make(**VARIANTS[variant])
     ids = texts(EDGES)
     true = torch_logits(source, ids)
     assert true[:, 1].std() > 0.05  # texts differ, so equality means something
-    assert_equal(logits(build(source), ids), true)
+    assert_equal(logits(graph, ids), true)
 
 
 @pytest.mark.slow
@@ -129,10 +148,10 @@ def reference(source: checkpoint.Checkpoint) -> Any:
 
 @pytest.mark.parametrize("n", [64, 65, 129, 193])
 @pytest.mark.parametrize("reach", [8, 64])
-def test_a_token_sees_as_far_as_the_window_and_no_farther(tmp_path: Path, n: int, reach: int) -> None:
+def test_a_token_sees_as_far_as_the_window_and_no_farther(make: Make, n: int, reach: int) -> None:
     """Of layer 1, where all tokens in sight count alike; layer 0 sees all, and adds nothing here."""
-    source = read(tmp_path, local_attention=2 * reach, num_hidden_layers=2, outliers=1.0)
-    model = _zeroed(build(source), "layer.0.attention.out.weight", "layer.1.attention.query.weight")
+    _, graph = make(local_attention=2 * reach, num_hidden_layers=2, outliers=1.0)
+    model = _zeroed(graph, "layer.0.attention.out.weight", "layer.1.attention.query.weight")
     # The text as it is, and with each of its tokens changed in turn.
     ids = np.repeat(texts([n])[0], n + 1, axis=0)
     changed = np.arange(n)
@@ -180,17 +199,17 @@ def test_the_graph_has_one_input_and_no_mask_that_grows_with_the_square_of_the_t
 
 @pytest.mark.parametrize("variant", ["mean", "cls"])
 @pytest.mark.parametrize("n", [33, 129])
-def test_rows_of_a_batch_are_computed_alone(tmp_path: Path, variant: str, n: int) -> None:
-    tuned = build(read(tmp_path, **VARIANTS[variant]))
+def test_rows_of_a_batch_are_computed_alone(make: Make, variant: str, n: int) -> None:
+    _, tuned = make(**VARIANTS[variant])
     ids = texts([n] * 5)
     assert_equal(logits(tuned, [np.concatenate(ids)]), logits(tuned, ids))
 
 
 @pytest.mark.parametrize("variant", ["mean", "cls"])
 def test_int8_row_gives_a_row_the_same_bits_in_any_batch(
-    tmp_path: Path, calibration: list[NDArray[np.int64]], variant: str
+    make: Make, calibration: list[NDArray[np.int64]], variant: str
 ) -> None:
-    tuned = build(read(tmp_path, **VARIANTS[variant] | {"num_hidden_layers": 2}))
+    _, tuned = make(**VARIANTS[variant] | {"num_hidden_layers": 2})
     observed = observe(tuned, list(groups(Editor(tuned))), calibration)
     grams = {source: seen.gram for source, seen in observed.items()}
     ids = texts([129] * 6, seed=2)
@@ -222,9 +241,9 @@ def test_every_product_is_quantised(tuned: onnx.ModelProto, calibration: list[ND
 
 @pytest.mark.parametrize("variant", ["mean", "cls", "biases"])
 def test_smoothing_changes_no_result_and_costs_nodes_only_where_it_must(
-    tmp_path: Path, calibration: list[NDArray[np.int64]], variant: str
+    make: Make, calibration: list[NDArray[np.int64]], variant: str
 ) -> None:
-    tuned = build(read(tmp_path, **VARIANTS[variant]))
+    _, tuned = make(**VARIANTS[variant])
     names = list(groups(Editor(tuned)))
     observed = observe(tuned, names, calibration[:8])
     rng = np.random.default_rng(0)
@@ -264,14 +283,15 @@ def test_int8_row_keeps_what_per_tensor_int8_loses_to_outliers(
     unseen = texts([7, 20, 50, 90, 120, 200] * 6, seed=1)
     true = logits(tuned, unseen)
 
-    def noise(recipe: str) -> float:
-        found = logits(quantize.RECIPES[recipe](tuned, calibration).model, unseen)
+    def noise(recipe: str, texts: list[NDArray[np.int64]] = calibration) -> float:
+        found = logits(quantize.RECIPES[recipe](tuned, texts).model, unseen)
         error = (found - true) @ [-1, 1]
         return float(np.sqrt((error**2).mean()) / (true @ [-1, 1]).std())
 
     rows, tensor = noise("int8-row"), noise("int8")
     assert rows < 0.03
-    assert tensor > 2 * rows
+    assert tensor > rows
+    assert noise("int8", []) > 2 * rows  # nothing smoothed
 
 
 def test_a_checkpoint_becomes_a_bundle_that_classifies(tmp_path: Path) -> None:
@@ -280,11 +300,11 @@ def test_a_checkpoint_becomes_a_bundle_that_classifies(tmp_path: Path) -> None:
     folder = _modernbert.modernbert(tmp_path / "source", outliers=5.0)
     template = tmp_path / "template.json"
     template.write_text(json.dumps(_modernbert.TEMPLATE))
-    export(Options(folder, tmp_path / "out", template=str(template)))
+    export(Options(folder, tmp_path / "out", "int8-row", template=str(template), accept=True))
     model = demur.load(tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "demur.json").read_text())
     assert (manifest["architecture"], manifest["max_tokens"], manifest["recipe"]) == ("modernbert", 1024, "int8-row")
-    assert manifest["exported"]["products in int8"] == PRODUCTS
+    assert manifest["exported"]["products in 8 bits"] == PRODUCTS
     ids = AutoTokenizer.from_pretrained(folder)("<|user|>\nare you there?\n<|assistant|>\nSorry, I can't.").input_ids
     with torch.inference_mode():
         reference = AutoModelForSequenceClassification.from_pretrained(folder, reference_compile=False).eval()

@@ -24,7 +24,8 @@ from demur_export.pipeline import Options, export
 from demur_export.reference import torch_logits
 
 # Short, so that nothing is left out of them.
-ROWS = [{"prompt": p[:120], "response": r[:120]} for p, r in zip(*[iter(_checkpoints.corpus_texts())] * 2, strict=True)]
+PAIRS = zip(*[iter(_checkpoints.corpus_texts())] * 2, strict=True)
+ROWS = [{"prompt": prompt[:120], "response": response[:120]} for prompt, response in PAIRS if prompt]
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:

@@ -55,7 +55,8 @@ def test_another_repository_has_no_entry() -> None:
 
 
 @pytest.mark.parametrize("asked", ["mino", "./someone/else", "/tmp/nowhere/x", "a/b/c", "owner/", "", "~/x", "../x"])
-def test_anything_else_lists_what_could_be_meant(asked: str) -> None:
+def test_anything_else_lists_what_could_be_meant(asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError) as caught:
         source.find(asked)
     assert str(caught.value).startswith(

@@ -94,6 +94,15 @@ def test_an_aside_takes_nothing_away(text: str, seed: int) -> None:
     assert told.replace("Sorry.", "", 1).replace(" ", "") == text.replace(" ", "")
 
 
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("lang", reshape.ENDINGS)
+def test_an_ending_is_added_to_either_label_and_takes_nothing_away(lang: str, label: int) -> None:
+    closed = [reshape.close(row("Yes.  ", label, lang=lang), random.Random(seed)).response for seed in range(60)]
+    longer = [text for text in closed if text != "Yes.  "]
+    assert 0 < len(longer) < 40
+    assert all(text.startswith("Yes.") and text[4:].strip() in reshape.ENDINGS[lang] for text in longer)
+
+
 def test_a_row_that_needs_its_prompt_keeps_it() -> None:
     short = data._row({"kind": "short-answer", "prompt": "Is it?", "response": "No.", "label": 0, "topic": "law"})
     for seed in range(30):

@@ -118,75 +118,124 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> par
             f"recipe {options.recipe} is for CPUs, which gain nothing by padding; "
             f"--padded is for --recipe {' or '.join(UNQUANTISED)}"
         )
-    source = checkpoint.read(options.source)
-    if options.entry is not None:
-        catalogue.check(options.entry, source)
-    template = templates.resolve(options.template, source.tokenizer)
-    conversations = corpus.gate(options.texts, alone=options.vocabulary is not None)
-    pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
-    table = ngrams.read(source.folder)
-    if pruned_for and table:
-        raise CheckpointError(
-            f"{source.folder / ngrams.FILE}: the table of n-grams goes by the ids of the whole vocabulary; "
-            "leave out --vocabulary"
-        )
+    work = _Export(options, say)
     with bundle.folder(options.out) as folder:
-        say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
-        tuned = BUILDERS[source.architecture](source)
-        if table is not None:
-            tuned = attach(tuned, table, source.refusal)
-        manifest = _manifest(options, source, template)
-        manifest["files"] = bundle.write_model(folder, tuned, source.tokenizer)
-        bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
-        ids = _ids(folder, conversations)
-        say(f"PyTorch on {len(ids)} texts")
-        reference = torch_logits(source, ids)
-        parity.check_graph(parity.compare(logits(tuned, ids), reference, source.refusal))
-        tokenizer, pruned = source.tokenizer, None
-        if options.vocabulary and pruned_for:
-            pruned = vocabulary.prune(tokenizer, _used(folder, pruned_for))
-            say(f"vocabulary of {len(pruned.kept)} entries in the place of {pruned.before}")
-            tokenizer = folder / bundle.TOKENIZER
-            tokenizer.write_text(pruned.text, encoding="utf-8")
-            tuned = vocabulary.select_rows(tuned, pruned)
-            manifest["files"] = bundle.write_model(folder, tuned, tokenizer)
-            bundle.write_manifest(folder, manifest | {"recipe": "fp32"})
-            whole, ids = ids, _ids(folder, conversations)
-            manifest["exported"]["vocabulary"] = pruned.record(options.vocabulary, len(pruned_for), whole, ids)
-        given = masked.masked(tuned, ids=INPUT) if options.padded else tuned
-        unseen, true = conversations[_UNSEEN], reference[_UNSEEN]
+        work.folder = folder
+        graph = work.build()
+        if work.pruned_for:
+            graph = work.prune(graph)
+        taken = work.quantise(graph)
+        if options.interop:
+            work.add_interop(graph, taken)
+        bundle.write_manifest(folder, work.manifest)
+        (folder / bundle.CARD).write_text(card.render(work.manifest, options.notes), encoding="utf-8")
+    return taken.parity
 
-        def judge(recipe: str, made: Quantised) -> walk.Try:
-            say(f"recipe {recipe}: {made.products} products in 8 bits, {len(made.left)} left in fp32")
-            manifest["recipe"], manifest["files"] = recipe, bundle.write_model(folder, made.model, tokenizer)
-            found = _compare(folder, manifest, unseen, true, source.refusal)
-            return walk.Try(recipe, made, manifest["files"]["model"]["bytes"], found)
 
-        taken, tried = walk.walk(options.recipe, given, ids[_CALIBRATION], source.refusal, judge)
+class _Export:
+    """One export, stage by stage; each leaves a bundle in `folder` that the next one reads."""
+
+    folder: Path
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self.options, self.say = options, say
+        self.source = checkpoint.read(options.source)
+        if options.entry is not None:
+            catalogue.check(options.entry, self.source)
+        self.manifest = _manifest(options, self.source, templates.resolve(options.template, self.source.tokenizer))
+        self.conversations = corpus.gate(options.texts, alone=options.vocabulary is not None)
+        self.pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
+        self.table = ngrams.read(self.source.folder)
+        if self.pruned_for and self.table:
+            raise CheckpointError(
+                f"{self.source.folder / ngrams.FILE}: the table of n-grams goes by the ids of the whole vocabulary; "
+                "leave out --vocabulary"
+            )
+        self.tokenizer: Path = self.source.tokenizer
+        self.pruned: vocabulary.Pruned | None = None
+
+    def build(self) -> onnx.ModelProto:
+        """Make the fp32 graph, and compare it with PyTorch."""
+        source = self.source
+        self.say(f"exporting {source.architecture} with {source.parameters / 1e6:.1f} M weights")
+        graph = BUILDERS[source.architecture](source)
+        if self.table is not None:
+            graph = attach(graph, self.table, source.refusal)
+        self._write_fp32(graph)
+        self.say(f"PyTorch on {len(self.ids)} texts")
+        self.reference = torch_logits(source, self.ids)
+        parity.check_graph(parity.compare(logits(graph, self.ids), self.reference, source.refusal))
+        return graph
+
+    def prune(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Leave out entries of the vocabulary that the user's conversations don't use."""
+        assert self.options.vocabulary is not None
+        assert self.pruned_for is not None
+        pruned = vocabulary.prune(self.tokenizer, _used(self.folder, self.pruned_for))
+        self.say(f"vocabulary of {len(pruned.kept)} entries in the place of {pruned.before}")
+        self.tokenizer, self.pruned, whole = self.folder / bundle.TOKENIZER, pruned, self.ids
+        self.tokenizer.write_text(pruned.text, encoding="utf-8")
+        graph = vocabulary.select_rows(graph, pruned)
+        self._write_fp32(graph)
+        record = pruned.record(self.options.vocabulary, len(self.pruned_for), whole, self.ids)
+        self.manifest["exported"]["vocabulary"] = record
+        return graph
+
+    def quantise(self, graph: onnx.ModelProto) -> walk.Try:
+        """Make the bundle by the recipe, or by the first that passes the gate."""
+        options, refusal = self.options, self.source.refusal
+        given = masked.masked(graph, ids=INPUT) if options.padded else graph
+        taken, tried = walk.walk(options.recipe, given, self.ids[_CALIBRATION], refusal, self._judge)
         if taken is None:
-            if not options.accept:
-                raise walk.failure(options.recipe, tried, pruned=options.vocabulary is not None)
-            taken = walk.nearest(tried)
+            taken = walk.nearest(tried) if options.accept else None
+            if taken is None:
+                raise walk.failure(options.recipe, tried, pruned=self.pruned is not None)
             if taken is not tried[-1]:
-                judge(taken.recipe, taken.made)
+                self._judge(taken.recipe, taken.made)
         found = taken.parity
-        manifest["exported"] |= {
+        self.manifest["exported"] |= {
             "products in 8 bits": taken.made.products,
-            "products in fp32": ", ".join(taken.made.left) or "none",
+            "products left in fp32": ", ".join(taken.made.left) or "none",
             "inputs smoothed": taken.made.smoothed,
             "inputs with fixed scales": taken.made.fixed,
             "tried": [one.record() for one in tried],
         }
-        manifest["parity"] = found.record() | {"within_gate": parity.passes(found), "processor": _machine.processor()}
-        if options.interop:
-            say("graphs for other clients")
-            model = taken.made.model
-            parts = interop.Made(source, tokenizer, tuned, model, pruned, options.accept, with_table=table is not None)
-            texts = (ids[_CALIBRATION], ids[_UNSEEN], true)
-            manifest["exported"]["interop"] = interop.write(folder, manifest, parts, *texts, say)
-        bundle.write_manifest(folder, manifest)
-        (folder / bundle.CARD).write_text(card.render(manifest, options.notes), encoding="utf-8")
-    return found
+        processor = _machine.processor()
+        self.manifest["parity"] = found.record() | {"within_gate": parity.passes(found), "processor": processor}
+        return taken
+
+    def add_interop(self, graph: onnx.ModelProto, taken: walk.Try) -> None:
+        """Add the folder that other clients read."""
+        self.say("graphs for other clients")
+        made = interop.Made(
+            self.source,
+            self.tokenizer,
+            graph,
+            taken.made.model,
+            self.pruned,
+            accepted=self.options.accept,
+            with_table=self.table is not None,
+        )
+        texts = (self.ids[_CALIBRATION], self.ids[_UNSEEN], self.reference[_UNSEEN])
+        self.manifest["exported"]["interop"] = interop.write(self.folder, self.manifest, made, *texts, self.say)
+
+    def _write_fp32(self, graph: onnx.ModelProto) -> None:
+        """Write a bundle by no recipe, and read the conversations with it."""
+        self.manifest["files"] = bundle.write_model(self.folder, graph, self.tokenizer)
+        bundle.write_manifest(self.folder, self.manifest | {"recipe": "fp32"})
+        self.ids = _ids(self.folder, self.conversations)
+
+    def _judge(self, recipe: str, made: Quantised) -> walk.Try:
+        """Write a quantised bundle and compare it with PyTorch on texts that quantisation has not seen."""
+        files = bundle.write_model(self.folder, made.model, self.tokenizer)
+        self.manifest["recipe"], self.manifest["files"] = recipe, files
+        unseen, reference = self.conversations[_UNSEEN], self.reference[_UNSEEN]
+        found = _compare(self.folder, self.manifest, unseen, reference, self.source.refusal)
+        self.say(
+            f"recipe {recipe}, {made.products} products in 8 bits, {len(made.left)} left in fp32: "
+            f"{found.label_flips} label flips, max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
+        )
+        return walk.Try(recipe, made, files["model"]["bytes"], found)
 
 
 def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) -> dict[str, Any]:

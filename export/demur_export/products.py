@@ -99,12 +99,21 @@ def put_weight(editor: Editor, name: str, rounded: Rounded) -> tuple[str, str]:
 
 
 def embeddings(editor: Editor) -> None:
-    """Store the word embeddings as int8 with a scale for each row: rows are looked up one by one."""
+    """Store the word embeddings as int8 with a scale for each row, and one for each column.
+
+    Rows are looked up one by one. A few columns are much larger than the rest, and would take all steps of every row;
+    with columns brought to one size the error's square is less than a third in a trained MiniLM, for one multiplication
+    a text.
+    """
     table = editor.constant(WORDS)
     gather = next(n for n in editor.nodes if n.op_type == "Gather" and n.input[0] == WORDS)
     assert table is not None
-    scale = np.maximum(np.abs(table).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
-    quantised = editor.put(f"{WORDS}.q", np.rint(table / scale).astype(np.int8))
+    # subtle: of rows brought to one size, or the columns would be those of the few largest rows.
+    sizes = np.maximum(np.sqrt((table**2).mean(1, keepdims=True)), 1e-12)
+    columns = np.maximum((np.abs(table) / sizes).max(0), 1e-6).astype(np.float32)
+    even = table / columns
+    scale = np.maximum(np.abs(even).max(1, keepdims=True) / 127, 1e-12).astype(np.float32)
+    quantised = editor.put(f"{WORDS}.q", np.rint(even / scale).astype(np.int8))
     scales = editor.put(f"{WORDS}.scale", scale)
     ids, out = gather.input[1], gather.output[0]
     editor.replace(
@@ -113,6 +122,7 @@ def embeddings(editor: Editor) -> None:
             node("Gather", f"{out}.q", [quantised, ids]),
             node("Cast", f"{out}.unit", [f"{out}.q"], to=onnx.TensorProto.FLOAT),
             node("Gather", f"{out}.scale", [scales, ids]),
-            node("Mul", out, [f"{out}.unit", f"{out}.scale"]),
+            node("Mul", f"{out}.even", [f"{out}.unit", f"{out}.scale"]),
+            node("Mul", out, [f"{out}.even", editor.put(f"{WORDS}.columns", columns)]),
         ],
     )

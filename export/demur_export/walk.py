@@ -1,5 +1,6 @@
 """Walks through recipes, from fast to exact, and takes the first that keeps the gate's limits."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,9 +73,10 @@ def walk(
     return None, tried
 
 
-def nearest(tried: list[Try]) -> Try:
-    """Return the one with the least mean |dp|."""
-    return min(tried, key=lambda one: one.parity.mean_dp)
+def nearest(tried: list[Try]) -> Try | None:
+    """Return the one with the least mean |dp|; None if none gives numbers, as fp16 may not."""
+    finite = [one for one in tried if math.isfinite(one.parity.mean_dp)]
+    return min(finite, key=lambda one: one.parity.mean_dp, default=None)
 
 
 def table(records: list[dict[str, Any]], texts: int) -> str:
@@ -110,17 +112,18 @@ def failure(recipe: str, tried: list[Try], pruned: bool) -> ParityError:
         pruned: Whether the vocabulary was pruned. Texts unlike those that it was pruned for are then read as other
             pieces, which no recipe can be blamed for.
     """
-    advice = "" if recipe == AUTO else f"let --recipe {AUTO} look for one that is near enough, or "
+    advice = [] if recipe == AUTO else [f"let --recipe {AUTO} look for one that is near enough"]
     if pruned:
-        advice = (
+        advice = [
             "the vocabulary was pruned: compare on texts like those of --vocabulary (--texts), give it more of them, "
-            "or leave it out; or "
-        )
-    best = nearest(tried)
-    texts = best.parity.texts
+            "or leave it out"
+        ]
+    best, texts = nearest(tried), tried[0].parity.texts
+    if best is not None:
+        advice.append(f"accept the distance with --recipe {best.recipe} --accept")
     return ParityError(
-        f"recipe {recipe} falls short of PyTorch on {texts} texts:\n{table([one.record() for one in tried], texts)}\n"
-        f"{advice}accept the distance with --recipe {best.recipe} --accept"
+        f"recipe {recipe} falls short of PyTorch on {texts} texts:\n"
+        f"{table([one.record() for one in tried], texts)}\n{', or '.join(advice)}"
     )
 
 

@@ -25,7 +25,7 @@ from calibrate import Array, added, margins, validation
 from data import TEMPLATE, Row, encode, pick, read, read_authored, split, turns_of
 from demur._tokenizer import Tokenizer
 from demur_export.ngrams import Ngrams, places
-from reshape import reshape
+from reshape import close, reshape
 
 # A prime, so that buckets fill evenly; one byte each.
 BUCKETS = 524_287
@@ -72,7 +72,10 @@ def train(rows: list[Row], tokenizer: Tokenizer, seed: int) -> Ngrams:
     rng = random.Random(seed)
     after = tokenizer.added[TEMPLATE.roles["assistant"]]
     collected = pick(split(rows)[0], rng)
-    sets = [(read_authored()[0], AUTHORED), *((reshape(collected, rng), 1 / COPIES) for _ in range(COPIES))]
+    sets = [
+        ([close(row, rng) for row in read_authored()[0]], AUTHORED),
+        *((reshape(collected, rng), 1 / COPIES) for _ in range(COPIES)),
+    ]
     weighed = [(row, row.weight * weight) for some, weight in sets for row in some]
     texts = (np.array(encode(turns_of(row)[-1:], tokenizer, rng.choice(BUDGETS))) for row, _ in weighed)
     model = SGDClassifier(loss="log_loss", alpha=L2, max_iter=PASSES, tol=None, average=True, random_state=seed)

@@ -30,6 +30,9 @@ LAID_OUT = 0.15
 # too: it is what they stand beside that counts.
 ASIDES: dict[str, list[str]] = json.loads((Path(__file__).parent / "asides.json").read_text(encoding="utf-8"))
 WITH_ASIDES = (0.45, 0.12)
+# Offers of more help, questions back and wishes, with which either ends. Collected refusals have them oftener.
+ENDINGS: dict[str, list[str]] = json.loads((Path(__file__).parent / "endings.json").read_text(encoding="utf-8"))
+WITH_ENDINGS = (0.25, 0.12)
 LEAST_CUT = (12, 90)  # characters that a cut answer or refusal keeps at the least
 LONG = 2200  # characters; nothing is made longer than this
 
@@ -63,7 +66,15 @@ def _reshape(row: Row, pool: Mapping[tuple[str, int], list[str]], rng: random.Ra
         text = _lay_out(text, rng)
     while row.lang in ASIDES and rng.random() < WITH_ASIDES[row.label]:
         text = _interject(text, rng.choice(ASIDES[row.lang]), rng)
-    return replace(row, response=text)
+    return close(replace(row, response=text), rng)
+
+
+def close(row: Row, rng: random.Random) -> Row:
+    """Return a row whose response may have an ending that neither answers nor declines."""
+    if row.lang not in ENDINGS or rng.random() >= WITH_ENDINGS[row.label]:
+        return row
+    space = rng.choice(["" if row.lang in ("ja", "zh") else " ", "\n\n"])
+    return replace(row, response=f"{row.response.rstrip()}{space}{rng.choice(ENDINGS[row.lang])}")
 
 
 def _lay_out(text: str, rng: random.Random) -> str:

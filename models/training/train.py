@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 
 from data import TEMPLATE, Example, batches, examples, pick, read, read_authored, split
 from demur._tokenizer import Tokenizer
-from reshape import reshape
+from reshape import close, reshape
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     rng.shuffle(rows)
     rows = reshape(rows[: options.limit], rng)
     written, written_validation = read_authored()
-    rows += written * options.authored
+    rows += [close(row, rng) for row in written * options.authored]
     held_out = examples(validation[:800] + written_validation, tokenizer, [512], rng)
     train = examples(rows, tokenizer, options.budgets, rng)
     tokens = sum(len(item.ids) for item in train)

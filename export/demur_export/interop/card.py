@@ -34,9 +34,9 @@ def render(manifest: dict[str, Any], record: dict[str, Any]) -> str:
         f"# {manifest['name']}, for other clients",
         _INTRODUCTION,
         "## Use",
-        "The model reads a conversation as one string, laid out as below"
-        f" (`{json.dumps(manifest['template'], ensure_ascii=False)}`), and {manifest['max_tokens']} tokens of it; "
-        f"the label `{refusal}` is the refusal. Batches are padded behind the tokens.",
+        f"The model reads {manifest['max_tokens']} tokens of a conversation written as one string, by the template "
+        f"`{json.dumps(manifest['template'], ensure_ascii=False)}`. The label `{refusal}` is the refusal. Batches are "
+        "padded behind the tokens.",
         "```python\nfrom optimum.onnxruntime import ORTModelForSequenceClassification\n"
         "from transformers import AutoTokenizer, pipeline\n\n"
         f'model = ORTModelForSequenceClassification.from_pretrained(".", file_name="{file.split("/")[-1]}")\n'
