@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from _models_load import held_mb
 from demur import __version__, _catalogue
 
 BUNDLE, RECORD = "bundle", "export.json"
@@ -26,14 +27,16 @@ class Ran:
         seconds: From its start to its end.
         cpu_s: Of processors, over all its threads and the processes that it waited for.
         peak_mb: The most memory (resident set, 10^6 bytes) that it or one of these held.
+        stages: What it wrote to standard error: each line with the seconds until then, and the most memory until then.
     """
 
     said: str
     seconds: float
     cpu_s: float
     peak_mb: float
+    stages: list[tuple[float, float, str]]
 
-    def record(self) -> dict[str, float]:
+    def record(self) -> dict[str, Any]:
         """Return what the results keep."""
         return {key: value for key, value in asdict(self).items() if key != "said"}
 
@@ -44,21 +47,26 @@ def run(command: Sequence[str]) -> Ran:
     Raises:
         RuntimeError: It failed; the message has what it said last.
     """
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+    stages = []
+    with tempfile.TemporaryFile("w+") as said:
         start = time.perf_counter()
         # subtle: ru_maxrss begins at what this process holds when it starts the other, so this one has to stay small:
         # it imports no torch.
-        child = subprocess.Popen(command, stdout=said, stderr=errors, text=True)
+        child = subprocess.Popen(command, stdout=said, stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        for line in child.stderr:
+            stages.append((round(time.perf_counter() - start, 1), held_mb(child.pid), line.rstrip("\n")))
         _, status, used = os.wait4(child.pid, 0)
         took = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
-        errors.seek(0)
+        child.stderr.close()
         if child.returncode:
-            raise RuntimeError(f"exit status {child.returncode}: {errors.read().strip()[-4000:]}")
+            words = "\n".join(line for _, _, line in stages)
+            raise RuntimeError(f"exit status {child.returncode}: {words.strip()[-4000:]}")
+        said.seek(0)
         unit = 1 if sys.platform == "darwin" else 1024
         cpu = used.ru_utime + used.ru_stime
-        return Ran(said.read(), round(took, 3), round(cpu, 3), round(used.ru_maxrss * unit / 1e6, 1))
+        return Ran(said.read(), round(took, 3), round(cpu, 3), round(used.ru_maxrss * unit / 1e6, 1), stages)
 
 
 def python(*arguments: str) -> list[str]:
@@ -66,7 +74,9 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-W", "ignore", *arguments]
 
 
-def export(name: str, checkpoint: Path, folder: Path, recipe: str) -> dict[str, Any]:
+def export(
+    name: str, checkpoint: Path, folder: Path, recipe: str, others: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Export a stand-in to the bundle in `folder`, unless one of the same checkpoint, recipe and demur is there.
 
     Args:
@@ -74,6 +84,7 @@ def export(name: str, checkpoint: Path, folder: Path, recipe: str) -> dict[str, 
         checkpoint: The stand-in's folder.
         folder: Where the bundle goes, and the record of its export.
         recipe: For `demur-export`; one that falls short of the gate is accepted if it isn't `auto`.
+        others: Other options that take a file, such as `--vocabulary`.
 
     Returns:
         Seconds, peak memory, date, sizes in bytes, and all that the bundle's manifest says of recipes and parity.
@@ -82,7 +93,8 @@ def export(name: str, checkpoint: Path, folder: Path, recipe: str) -> dict[str, 
         RuntimeError: The export failed.
     """
     weights = (checkpoint / "model.safetensors").read_bytes()
-    made_of = {"sha256": hashlib.sha256(weights).hexdigest(), "recipe": recipe, "demur": __version__}
+    files = {option: hashlib.sha256(path.read_bytes()).hexdigest() for option, path in (others or {}).items()}
+    made_of = {"sha256": hashlib.sha256(weights).hexdigest(), "recipe": recipe, "demur": __version__, **files}
     kept = folder / RECORD
     if kept.is_file():
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
@@ -92,7 +104,8 @@ def export(name: str, checkpoint: Path, folder: Path, recipe: str) -> dict[str, 
     template = _catalogue.entries()[name].template
     options = ["--recipe", recipe, "--name", name, "--template", template, "--out", str(folder / BUNDLE)]
     accept = [] if recipe == "auto" else ["--accept"]
-    ran = run(python("-m", "demur_export.cli", str(checkpoint), *options, *accept))
+    given = [word for option, path in (others or {}).items() for word in (option, str(path))]
+    ran = run(python("-m", "demur_export.cli", str(checkpoint), *options, *accept, *given))
     manifest = json.loads((folder / BUNDLE / "demur.json").read_text(encoding="utf-8"))
     record = {
         "made_of": made_of,
@@ -106,6 +119,7 @@ def export(name: str, checkpoint: Path, folder: Path, recipe: str) -> dict[str, 
         "recipe": manifest["recipe"],
         "parity": manifest["parity"],
         "tried": manifest["exported"]["tried"],
+        "vocabulary": manifest["exported"].get("vocabulary"),
     }
     kept.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record

@@ -44,16 +44,20 @@ def load(side: str, checkpoint: Path, path: Path, text: str, tokens: int) -> dic
 
     loaded = time.perf_counter()
     found: dict[str, Any] = {"import_s": round(imported - start, 4), "load_s": round(loaded - imported, 4)}
-    return found | ({"tokens": judge(), "peak_mb": peak_mb()} if tokens else {})
+    return found | ({"tokens": judge(), "peak_mb": held_mb()} if tokens else {})
 
 
-def peak_mb() -> float:
-    """Return the most memory that this process has held, in 10^6 bytes.
+def held_mb(process: int | str = "self") -> float:
+    """Return the most memory that a process has held, in 10^6 bytes; 0 where nothing tells, as beyond Linux.
 
     As Linux has it of the program itself: what `getrusage` tells begins at what the process held that started it.
     """
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return round(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6, 1)
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    _, found, rest = status.partition("VmHWM:")
+    return round(int(rest.split()[0]) * 1024 / 1e6, 1) if found else 0.0
 
 
 if __name__ == "__main__":

@@ -39,10 +39,11 @@ def measure(
         made: Graphs by side.
         lengths: Tokens of the texts that are timed.
         budget: Seconds for each length.
-        count: Of the gate's texts, how many to compare on at most.
+        count: Of the gate's texts, how many to compare on at most; from all over them if they are more.
     """
     read = texts(Path(bundle))
-    unseen = read[pipeline._UNSEEN][:count]
+    unseen = read[pipeline._UNSEEN]
+    unseen = unseen[:: -(-len(unseen) // count)]
     source = checkpoints.read(Path(checkpoint))
     reference = torch_logits(source, unseen)
     near, sides = {}, {}

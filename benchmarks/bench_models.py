@@ -18,14 +18,13 @@ from typing import Any
 
 import _common as common
 import _models_page as page
-from _models_export import BUNDLE, Ran, export, python, run
+from _models_export import BUNDLE, export, python, run
+from _models_serve import said, serve
 from _models_sides import DEMUR, INT8, TORCH
 from demur import _catalogue
-from demur_export.corpus import OWN
 
-MAKE, MEASURE, LOAD = (str(common.FOLDER / f"_models_{work}.py") for work in ("make", "measure", "load"))
+MAKE, MEASURE = (str(common.FOLDER / f"_models_{work}.py") for work in ("make", "measure"))
 LENGTHS, LONG = [16, 64, 128, 256, 512], [2048, 8192]
-LOADS = 3
 
 
 def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -52,29 +51,6 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     served = {side: serve(side, checkpoint, path, folder, most) for side, path in paths.items()}
     packages = ("torch", "transformers", "optimum-onnx", "onnx")
     return {"machine": common.machine_record(*packages), "export": exported, **found, "served": served}
-
-
-def serve(side: str, checkpoint: Path, path: str, folder: Path, tokens: int) -> dict[str, Any]:
-    """Return what loading takes, and the memory of a process that judges a text of as many tokens as the model reads.
-
-    The first process judges, and leaves the files in memory; the others only load and are timed.
-    """
-    text = folder / "long.txt"
-    rows = common.read_rows(OWN)
-    replies = "\n\n".join(str(row.get("response", "")) for row in rows)
-    # Twelve characters a token: more than the tokenizers need, so that each side has to leave some out.
-    text.write_text((replies * (12 * tokens // len(replies) + 1))[: 12 * tokens], encoding="utf-8")
-    command = python(LOAD, side, str(checkpoint), path, str(text))
-    first = said(run([*command, str(tokens)]))
-    loads = [said(run([*command, "0"])) for _ in range(LOADS)]
-    times = {key: [one[key] for one in loads] for key in ("import_s", "load_s")}
-    return {"tokens": first["tokens"], "peak_mb": first["peak_mb"], **times}
-
-
-def said(ran: Ran) -> dict[str, Any]:
-    """Return the object in the last line that a process printed; libraries may have printed lines before it."""
-    found: dict[str, Any] = json.loads(ran.said.splitlines()[-1])
-    return found
 
 
 def parse() -> argparse.Namespace:
