@@ -32,7 +32,7 @@ def make(checkpoint: Path, bundle: Path, folder: Path) -> dict[str, str]:
         folder: Where the graphs go.
     """
     manifest = json.loads((bundle / "demur.json").read_text(encoding="utf-8"))
-    own = manifest["recipe"] if manifest["exported"]["products in fp32"] == "none" else None
+    own = manifest["recipe"] if manifest["exported"]["products left in fp32"] == "none" else None
     found = {DEMUR: bundle / manifest["files"]["model"]["path"]}
     (folder / GRAPHS).mkdir(parents=True, exist_ok=True)
     source = checkpoints.read(checkpoint)
