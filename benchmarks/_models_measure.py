@@ -43,7 +43,8 @@ def measure(
     """
     read = texts(Path(bundle))
     unseen = read[pipeline._UNSEEN]
-    unseen = unseen[:: -(-len(unseen) // count)]
+    count = min(count, len(unseen))
+    unseen = [unseen[i * len(unseen) // count] for i in range(count)]
     source = checkpoints.read(Path(checkpoint))
     reference = torch_logits(source, unseen)
     near, sides = {}, {}
