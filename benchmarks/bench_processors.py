@@ -62,8 +62,9 @@ def markdown(records: dict[str, dict[str, Any]]) -> str:
     head = ["", "int8 instructions", "label flips", "max \\|Δp\\|", "max \\|Δlogit\\|", "texts with equal bits"]
     words = (
         f"`demur-mini` through `demur.load()` over {len(first['tokens'])} short conversations of the gate's "
-        f"({min(first['tokens'])} to {max(first['tokens'])} tokens), against the scores of the first line. Products of "
-        "8-bit numbers are exact on all; what is left is the order in which fp32 sums are taken.\n"
+        f"({min(first['tokens'])} to {max(first['tokens'])} tokens), against the scores of the first line. With the "
+        "options that demur sets no product of 8-bit numbers saturates; what is left is rounding in fp32, which "
+        "differs between instruction sets and can move an activation to the next of its 255 steps.\n"
     )
     said = ["## Other processors (`bench_processors.py`)\n", words, *table(head, rows), "", *lines]
     return "\n".join([*said, "Raw: [processors.json](results/processors.json)."])
