@@ -157,3 +157,19 @@ def test_sigterm_leaves_what_resume_goes_on_with(tmp_path: Path) -> None:
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "can't go on, since this has changed: inputs[0].bytes was " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--address", "auto"], "--address is that of a Ray cluster; it needs --engine ray"),
+        (["--engine", "ray", "--resume", "--errors", "e.jsonl"], "--errors, --resume: not with --engine ray"),
+        (["--engine", "ray", "--turns", "all"], "--engine ray judges last replies, on CPUs"),
+        (["--engine", "ray"], "--engine ray writes a folder; name it with -o"),
+    ],
+)
+def test_what_ray_has_not_is_refused_before_anything_is_read(
+    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main(["score", "no-such-file.jsonl", *options]) == 2
+    assert capsys.readouterr().err == f"demur: {said}\n"

@@ -15,6 +15,7 @@ from _streams import score_file
 
 import demur
 from demur import BatchScorer
+from demur.cli import main
 from demur.errors import DataError
 
 ray = pytest.importorskip("ray", reason="needs Ray")
@@ -85,6 +86,16 @@ def test_jsonl_is_what_the_command_writes(tmp_path: Path, monkeypatch: pytest.Mo
     parts = sorted((tmp_path / "out").iterdir())
     assert b"".join(part.read_bytes() for part in parts) == (tmp_path / "plain").read_bytes()
     assert counts == Counts(tally.lines, tally.refusals, tally.failed) == Counts(32, 10, 12)
+
+
+def test_the_command_scores_on_ray_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join([*(json.dumps(row) for row in _rows(9)), "no json"]))
+    assert main(["score", str(rows), "-o", str(tmp_path / "plain.jsonl")]) == 1
+    assert main(["score", str(rows), "-o", str(tmp_path / "out"), "--engine", "ray", "--workers", "2"]) == 1
+    parts = sorted((tmp_path / "out").iterdir())
+    assert b"".join(part.read_bytes() for part in parts) == (tmp_path / "plain.jsonl").read_bytes()
+    assert "of 10 rows could not be scored" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", [1, 7, 40, 1000])

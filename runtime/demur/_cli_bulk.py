@@ -19,6 +19,12 @@ def add_parsers(commands: Any, model: argparse.ArgumentParser) -> None:
     common = _common()
     score = commands.add_parser("score", parents=[model, common], help="judge every row of files")
     score.add_argument("-o", "--output", default="-", metavar="OUT|-", help="where to write (default: standard output)")
+    score.add_argument(
+        "--engine", choices=["local", "ray"], default="local", help="what does the work (default: %(default)s)"
+    )
+    score.add_argument(
+        "--address", metavar="ADDRESS", help="of the Ray cluster (default: RAY_ADDRESS, or one started here)"
+    )
     score.set_defaults(run=_score, drop=None, rejected=None)
 
     sift = commands.add_parser("filter", parents=[model, common], help="keep the rows that are no refusals")

@@ -18,11 +18,54 @@ from demur.errors import DataError, InputError
 DONE, BAD_ROWS, FAULT, UNREADABLE = 0, 1, 2, 3
 # A shell's status of a command that a signal ended.
 _SIGNALLED = 128
+# Options that Ray's engine has not.
+_LOCAL_ONLY = (
+    "errors",
+    "id_column",
+    "input_format",
+    "max_errors",
+    "max_row_bytes",
+    "output_format",
+    "restart",
+    "resume",
+)
 
 
 def score(options: argparse.Namespace) -> int:
     """Do what `demur score` was asked for; return its exit status."""
+    if options.engine == "ray":
+        return _with_ray(options)
+    if options.address is not None:
+        raise InputError("--address is that of a Ray cluster; it needs --engine ray")
     return _status(options, _run(options))
+
+
+def _with_ray(options: argparse.Namespace) -> int:
+    given = {name: getattr(options, name) for name in _LOCAL_ONLY}
+    if refused := [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)]:
+        raise InputError(f"{', '.join(refused)}: not with --engine ray")
+    if options.turns != "last" or options.device != "cpu":
+        raise InputError("--engine ray judges last replies, on CPUs")
+    if options.output == "-":
+        raise InputError("--engine ray writes a folder; name it with -o")
+    # subtle: Ray is looked for only now, and its absence is an error that names the extra.
+    from demur.ray import score_with_ray
+
+    counts = score_with_ray(
+        options.input,
+        options.output,
+        model=options.model,
+        threshold=options.threshold,
+        address=options.address,
+        actors=options.workers,
+        prompt=options.prompt_column,
+        response=options.response_column,
+        messages=options.messages_column,
+        text=options.text_column,
+    )
+    if counts.failed:
+        tell(f"{counts.failed} of {counts.rows} rows could not be scored")
+    return BAD_ROWS if counts.failed else DONE
 
 
 def sift(options: argparse.Namespace) -> int:
