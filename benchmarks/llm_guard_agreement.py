@@ -24,7 +24,8 @@ from demur._tokenizer import Tokenizer
 from demur.integrations import _sentences
 from demur.integrations.llm_guard import NoRefusal
 from demur_export import corpus
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 
 THRESHOLDS = (0.25, 0.5, 0.75)
 LIMIT = 128

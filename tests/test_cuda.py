@@ -22,7 +22,8 @@ def test_cuda_agrees_with_the_cpu(tmp_path: Path, padded: bool) -> None:
     pytest.importorskip("torch")
     import _checkpoints
 
-    from demur_export.pipeline import Options, export
+    from demur_export.options import Options
+    from demur_export.pipeline import export
 
     export(Options(_checkpoints.bert(tmp_path / "source"), tmp_path / "out", recipe="fp32", padded=padded))
     on_cpu, on_gpu = (demur.load(tmp_path / "out", device=device) for device in ("cpu", "cuda"))

@@ -18,7 +18,8 @@ import _checkpoints
 from conftest import CORPUS_SIZE
 
 from demur_export import checkpoint, cli
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 
 OWN = CORPUS_SIZE
 

@@ -29,7 +29,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from demur_export import checkpoint, cli
 from demur_export.interop import files
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 
 JS = Path(__file__).parent / "js"
 MODEL, QUANTISED = "onnx/model.onnx", "onnx/model_quantized.onnx"

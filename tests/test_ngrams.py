@@ -25,7 +25,8 @@ from demur_export.graph.builder import Builder
 from demur_export.graph.masked import masked
 from demur_export.graph.ngrams import attach
 from demur_export.ngrams import FILE, Ngrams, places
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 from demur_export.reference import torch_logits
 
 TAG, BUCKETS = 7, 997

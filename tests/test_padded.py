@@ -20,7 +20,8 @@ pytest.importorskip("torch")
 import _checkpoints
 import _modernbert
 
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 
 TEXTS = ["sorry", "help " * 60, "the answer is that you can", "No.", "a " * 30, "and " * 61]
 KINDS = {"bert": _checkpoints.bert, "modernbert": _modernbert.modernbert}

@@ -20,7 +20,8 @@ import _checkpoints
 from tokenizers import Tokenizer
 
 from demur_export import checkpoint, cli
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 from demur_export.reference import torch_logits
 
 # Short, so that nothing is left out of them.

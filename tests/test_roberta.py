@@ -23,7 +23,8 @@ import _checkpoints
 
 from demur_export import checkpoint, convert, corpus, quantize
 from demur_export.graph import bert
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 from demur_export.reference import torch_logits
 from demur_export.run import logits
 

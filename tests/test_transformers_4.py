@@ -17,7 +17,8 @@ import _checkpoints
 
 import demur
 from demur_export import checkpoint, transformers_4
-from demur_export.pipeline import Options, export
+from demur_export.options import Options
+from demur_export.pipeline import export
 
 PATH = Path("config.json")
 GLOBAL, LOCAL = "full_attention", "sliding_attention"

@@ -10,7 +10,7 @@ from demur import _catalogue, _home
 from demur.errors import DemurError, MissingExtraError
 
 if TYPE_CHECKING:
-    from demur_export.pipeline import Options
+    from demur_export.options import Options
     from demur_export.source import Source
 
 
@@ -150,7 +150,7 @@ def _home_of(parser: argparse.ArgumentParser, found: "Source") -> Path:
 def _options(asked: argparse.Namespace, found: "Source", out: Path) -> "Options":
     """Fetch the checkpoint if need be, and put together what is asked for and what the catalogue says."""
     from demur_export import source
-    from demur_export.pipeline import Options
+    from demur_export.options import Options
 
     entry = found.entry
     if found.folder is None:

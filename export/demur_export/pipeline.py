@@ -1,8 +1,6 @@
 """The whole export: checkpoint -> fp32 ONNX -> demur's graph -> recipe -> bundle -> gate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from numpy.typing import NDArray
 import demur
 from demur import _bundle as demur_bundle
 from demur import _machine
-from demur._catalogue import Entry
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._session import INPUT
@@ -38,6 +35,7 @@ from demur_export.graph.ngrams import attach
 from demur_export.graph.parameters import Parameters
 from demur_export.interop import folder as interop
 from demur_export.interop.folder import UNQUANTISED
+from demur_export.options import Options, begin
 from demur_export.quantize import Quantised
 from demur_export.reference import torch_logits
 from demur_export.run import logits
@@ -59,45 +57,6 @@ BUILDERS: dict[str, Callable[[Checkpoint], onnx.ModelProto]] = {
 }
 # Every other text calibrates; the gate judges by the rest, which quantisation has not seen.
 _CALIBRATION, _UNSEEN = slice(0, None, 2), slice(1, None, 2)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a user chooses.
-
-    Attributes:
-        source: The checkpoint's folder.
-        out: The bundle's folder.
-        recipe: `auto`, or one of `quantize.RECIPES`.
-        accept: Whether to keep the nearest bundle even if the recipe falls short of the gate.
-        template: A template's name or file; None to recognise it.
-        texts: Conversations to calibrate on and compare with, added to demur's own; with a vocabulary they take the
-            place of demur's own.
-        vocabulary: Conversations whose pieces the vocabulary is pruned to; None to leave it whole.
-        padded: Whether the graph takes padded texts and a mask, as CUDA gains by.
-        interop: Whether to add the folder that other clients read.
-        name: The bundle's name; None for the out folder's.
-        notes: Markdown for the card.
-        entry: What the catalogue says of the checkpoint, if it was asked for by its name there.
-    """
-
-    source: Path
-    out: Path
-    recipe: str = walk.AUTO
-    accept: bool = False
-    template: str | None = None
-    texts: Path | None = None
-    vocabulary: Path | None = None
-    padded: bool = False
-    interop: bool = False
-    name: str | None = None
-    repository: str | None = None
-    revision: str | None = None
-    licence: str = "unknown"
-    languages: tuple[str, ...] = ()
-    model_version: str = "1"
-    notes: str = ""
-    entry: Entry | None = None
 
 
 def export(options: Options, say: Callable[[str], None] = lambda _: None) -> parity.Parity:
@@ -142,7 +101,7 @@ class _Export:
         self.source = checkpoint.read(options.source)
         if options.entry is not None:
             catalogue.check(options.entry, self.source)
-        self.manifest = _manifest(options, self.source, templates.resolve(options.template, self.source.tokenizer))
+        self.manifest = begin(options, self.source, templates.resolve(options.template, self.source.tokenizer))
         self.conversations = corpus.gate(options.texts, alone=options.vocabulary is not None)
         self.pruned_for = corpus.read(options.vocabulary, "a vocabulary") if options.vocabulary else None
         self.table = ngrams.read(self.source.folder)
@@ -236,30 +195,6 @@ class _Export:
             f"{found.label_flips} label flips, max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
         )
         return walk.Try(recipe, made, files["model"]["bytes"], found)
-
-
-def _manifest(options: Options, source: Checkpoint, template: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": options.name or options.out.name,
-        "version": options.model_version,
-        "source": {"repository": options.repository or options.source.resolve().name, "revision": options.revision},
-        "licence": options.licence,
-        "languages": list(options.languages),
-        "architecture": source.architecture,
-        "parameters": source.parameters,
-        "recipe": options.recipe,
-        "max_tokens": source.max_tokens,
-        "labels": list(source.labels),
-        "refusal": source.refusal,
-        "template": template,
-        "operating_points": source.operating_points,
-        "files": {},
-        "parity": None,
-        "exported": {
-            "demur": demur.__version__,
-            **{name: version(name) for name in ("optimum-onnx", "torch", "transformers", "onnx", "onnxruntime")},
-        },
-    }
 
 
 def _ids(folder: Path, conversations: list[Conversation]) -> list[NDArray[np.int64]]:

@@ -10,6 +10,12 @@ from demur_export.graph.builder import CONTRIB, WORDS
 from demur_export.graph.editor import Editor, node
 from demur_export.rounding import Rounded, Steps
 
+# 1 is fp32: products of `MatMulNBits` with activations as they are. 4 would quantise activations in blocks, and an
+# outlier spoils its block (onnxruntime's ContribOperators.md, attribute accuracy_level).
+_FP32_ACTIVATIONS = 1
+# Weights that share a scale of four bytes: an eighth of a byte more for each.
+_BLOCK = 32
+
 
 class Rows(NamedTuple):
     """How an input became uint8 by rows: names of the step and the zero point, and what was added to it before."""
@@ -42,6 +48,21 @@ def replace(editor: Editor, product: onnx.NodeProto, rounded: Rounded, found: Ro
     )
     if found.shift is not None:
         _take_back(editor, out, found.shift @ (rounded.steps * rounded.scale))
+
+
+def replace_in_blocks(editor: Editor, product: onnx.NodeProto, weight: NDArray[np.float32]) -> None:
+    """Put a product with 8-bit weights in blocks of a column, activations as they are, in the place of `product`."""
+    width, columns = weight.shape
+    blocks = -(-width // _BLOCK)
+    padded = np.zeros((columns, blocks * _BLOCK), np.float32)
+    padded[:, :width] = weight.T
+    padded = padded.reshape(columns, blocks, _BLOCK)
+    scale = np.maximum(np.abs(padded).max(2) / 127, 1e-12).astype(np.float32)
+    # The kernel's zero point is 128 where none is given.
+    stored = editor.put(f"{product.name}.weight.q", (np.rint(padded / scale[..., None]) + 128).astype(np.uint8))
+    inputs = [product.input[0], stored, editor.put(f"{product.name}.weight.scale", scale)]
+    sizes = {"K": width, "N": columns, "bits": 8, "block_size": _BLOCK, "accuracy_level": _FP32_ACTIVATIONS}
+    editor.replace(product, [node("MatMulNBits", product.output[0], inputs, CONTRIB, **sizes)])
 
 
 def quantise_ahead(editor: Editor, product: onnx.NodeProto, steps: Steps) -> Steps:

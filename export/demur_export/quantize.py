@@ -27,11 +27,6 @@ from demur_export.smoothing import groups, lift, smooth, smoothed
 
 # How many times as far from fp32 scales fixed ahead may be as those of rows: they save 4 to 8 % of the time.
 _FIXED_NOISE = 1.7
-# 1 is fp32: products of `MatMulNBits` with activations as they are. 4 would quantise activations in blocks, and an
-# outlier spoils its block (onnxruntime's ContribOperators.md, attribute accuracy_level).
-_FP32_ACTIVATIONS = 1
-# Weights that share a scale of four bytes: an eighth of a byte more for each.
-_BLOCK = 32
 # Tokens of the texts calibrated on, in all. Twice as many took twice as long and were no nearer.
 _TOKENS = 24_000
 
@@ -146,17 +141,7 @@ def int8_weights(model: onnx.ModelProto, calibration: Texts) -> Quantised:
     editor = Editor(model)
     count = 0
     for product, weight in editor.products():
-        width, columns = weight.shape
-        blocks = -(-width // _BLOCK)
-        padded = np.zeros((columns, blocks * _BLOCK), np.float32)
-        padded[:, :width] = weight.T
-        padded = padded.reshape(columns, blocks, _BLOCK)
-        scale = np.maximum(np.abs(padded).max(2) / 127, 1e-12).astype(np.float32)
-        # The kernel's zero point is 128 where none is given.
-        stored = editor.put(f"{product.name}.weight.q", (np.rint(padded / scale[..., None]) + 128).astype(np.uint8))
-        inputs = [product.input[0], stored, editor.put(f"{product.name}.weight.scale", scale)]
-        sizes = {"K": width, "N": columns, "bits": 8, "block_size": _BLOCK, "accuracy_level": _FP32_ACTIVATIONS}
-        editor.replace(product, [node("MatMulNBits", product.output[0], inputs, CONTRIB, **sizes)])
+        products.replace_in_blocks(editor, product, weight)
         count += 1
     products.embeddings(editor)
     return Quantised(editor.model(), count)
