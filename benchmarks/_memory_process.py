@@ -1,20 +1,19 @@
-"""A process that loads demur and judges texts of random lengths, and nothing else, so that its memory is demur's.
+"""A process that runs demur and nothing else, so that its memory is demur's; `bench_memory.py` starts it.
 
-    python benchmarks/_memory_process.py BUNDLE TEXTS SEED
+    python benchmarks/_memory_process.py BUNDLE [TEXTS SEED]
 
-A line of JSON when it has loaded and judged its first text, one for each sample of its memory, and one at the end; then
-it waits until its input is closed.
+With a number of texts it judges so many of random lengths, without it times how long loading takes. It prints lines of
+JSON.
 """
 
 import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from demur import _bundle, _machine
-from demur._load import load
+from demur import _bundle, load
 from demur._session import OnnxSession
 
 SAMPLES = 200
@@ -36,46 +35,55 @@ def texts(count: int, seed: int) -> Iterator[str]:
         )
 
 
-def memory(*keys: str) -> list[int]:
-    """Return some of a process's own `/proc/self/status`, in bytes."""
+def memory() -> tuple[int, int]:
+    """Return what this process has in memory, and the most that it ever had, in bytes (proc(5))."""
     found = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return [int(found[key].split()[0]) * 1024 for key in keys]
+    now, most = (int(found[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    return now, most
 
 
-def timed(made: Callable[[], object]) -> float:
-    """Return the milliseconds that a call takes."""
-    start = time.perf_counter()
-    made()
-    return round(1000 * (time.perf_counter() - start), 3)
+def say(**facts: object) -> None:
+    """Print a line of JSON at once."""
+    print(json.dumps(facts), flush=True)
+
+
+def load_twice(folder: Path) -> None:
+    """Tell how long it takes to create the session: for the first time in the process, and again."""
+    bundle = _bundle.read(folder)
+    took = []
+    for _ in range(2):
+        start = time.perf_counter()
+        OnnxSession(bundle, "cpu", 1)
+        took.append(round(1000 * (time.perf_counter() - start), 3))
+    say(session_ms=took[0], again_ms=took[1])
+
+
+def judge(folder: Path, count: int, seed: int) -> None:
+    """Load, judge, and tell of the memory on the way; then wait until the input is closed."""
+    imported, _ = memory()
+    model = load(folder, threads=1)
+    model.check("I'm sorry, but I can't help with that.")
+    first, _ = memory()
+    # What the longest text needs is there from the start, so that whatever comes on top has grown.
+    lengths = [model.check("word " * 2 * model.max_tokens).tokens]
+    say(imported=imported, first=first, longest=memory()[0])
+    every = max(1, count // SAMPLES)
+    for i, text in enumerate(texts(count, seed), 1):
+        lengths.append(model.check(text).tokens)
+        if i % every == 0:
+            say(texts=i, rss=memory()[0])
+    lengths.sort()
+    say(tokens=[lengths[len(lengths) * part // 100] for part in (5, 50, 95)], peak=memory()[1])
+    sys.stdin.read()
 
 
 def main() -> None:
-    """Load, judge, and tell of the memory on the way."""
-    folder, count, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    bundle = _bundle.read(folder)
-    bare = memory("VmRSS")[0]
-    created: list[OnnxSession] = []
-    session_ms = timed(lambda: created.append(OnnxSession(bundle, "cpu", 1)))
-    created.clear()
-    again_ms = timed(lambda: created.append(OnnxSession(bundle, "cpu", 1)))
-    created.clear()
-    model = load(folder, threads=1)
-    model.check("I'm sorry, but I can't help with that.")
-    print(json.dumps({"imported": bare, "session_ms": session_ms, "session_again_ms": again_ms}), flush=True)
-    if count:
-        # What the longest text needs is there from the start, so that whatever comes on top has grown.
-        lengths = [model.check("word " * 2 * bundle.max_tokens).tokens]
-        every = max(1, count // SAMPLES)
-        print(json.dumps({"texts": 0, "rss": memory("VmRSS")[0]}), flush=True)
-        for i, text in enumerate(texts(count, seed), 1):
-            lengths.append(model.check(text).tokens)
-            if i % every == 0:
-                print(json.dumps({"texts": i, "rss": memory("VmRSS")[0]}), flush=True)
-        ordered = sorted(lengths)
-        print(json.dumps({"tokens": [ordered[0], ordered[len(ordered) // 2], ordered[-1]]}), flush=True)
-    rss, peak = memory("VmRSS", "VmHWM")
-    print(json.dumps({"rss": rss, "peak": peak, "cores": _machine.cores()}), flush=True)
-    sys.stdin.read()
+    """Do what the command line says."""
+    folder, *rest = sys.argv[1:]
+    if rest:
+        judge(Path(folder), int(rest[0]), int(rest[1]))
+    else:
+        load_twice(Path(folder))
 
 
 if __name__ == "__main__":
