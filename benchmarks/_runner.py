@@ -115,7 +115,7 @@ def run(question: Question, given: dict[str, str], quick: bool, out: Path) -> Ou
             last = line.strip() or last
     took = time.monotonic() - start
     if process.returncode == 0:
-        return Outcome(question.name, RAN, took, str(results) if _changed(results) != before else "no results file")
+        return Outcome(question.name, RAN, took, os.path.relpath(results) if _changed(results) != before else "–")
     # A script may import what it needs before it has a chance to say that it needs it.
     lacking_module = last.startswith("ModuleNotFoundError: ")
     came = LACKING if process.returncode == ABSENT or lacking_module else FAILED
