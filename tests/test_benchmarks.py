@@ -85,8 +85,12 @@ def test_a_script_gets_the_options_that_it_knows(scripts: Path, capfd: pytest.Ca
 def test_a_failure_says_where_even_when_it_says_nothing(scripts: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (scripts / "bench_silent.py").write_text('"""Is it said?"""\nraise SystemExit(3)\n')
 
-    assert _runner.main(["silent"], scripts) == 1
-    assert lines(capfd.readouterr().out)["silent"].endswith("exit status 3")
+    (scripts / "bench_trailing.py").write_text('"""Is it read?"""\nraise SystemExit("out of luck\\n")\n')
+
+    assert _runner.main(["silent", "trailing"], scripts) == 1
+    found = lines(capfd.readouterr().out)
+    assert found["silent"].endswith("exit status 3")
+    assert found["trailing"].endswith("out of luck")
 
 
 def test_old_results_are_not_shown_as_new(scripts: Path, capfd: pytest.CaptureFixture[str]) -> None:
