@@ -146,6 +146,9 @@ def options(threads: int, saturating: bool | None = None) -> ort.SessionOptions:
     made.log_severity_level = 3
     # subtle: a memory pattern is kept for every input length ever seen.
     made.enable_mem_pattern = False
+    # subtle: planning which values may share memory is most of the work of creating a session. Its allocator takes back
+    # what is no longer needed anyway: runs are as fast without the plan, and need no more memory.
+    made.enable_mem_reuse = False
     config = dict(NO_SPINNING)
     if _machine.int8_saturates() if saturating is None else saturating:
         config |= EXACT_INT8
