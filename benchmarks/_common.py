@@ -1,9 +1,9 @@
 """What the benchmarks share: labelled sets, metrics with intervals, panels, and where results go."""
 
 import gzip
-import importlib.util
 import io
 import json
+import os
 import platform
 import re
 import sys
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from _needs import OUT
+from _needs import require as require
 from demur import __version__, _machine
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 FOLDER = Path(__file__).resolve().parent
-RESULTS, PLOTS, PAGE = FOLDER / "results", FOLDER / "plots", FOLDER / "README.md"
+_OUT = Path(os.environ.get(OUT, FOLDER))
+RESULTS, PLOTS, PAGE = _OUT / "results", _OUT / "plots", _OUT / "README.md"
 AUTHORED = FOLDER.parent / "models" / "training" / "authored"
 
 BINS = 15
@@ -34,13 +37,6 @@ RESAMPLES = 1000
 SEED = 20
 
 _PAGE_HEAD = "# Benchmarks\n\nOne question a file; each section is written by the file that it names.\n"
-
-
-def require(*modules: str) -> None:
-    """Exit with the line that installs what is missing, if one of `modules` is."""
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise SystemExit(f"error: this benchmark needs {', '.join(missing)}: pip install -e '.[bench]'")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

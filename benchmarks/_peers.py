@@ -1,11 +1,13 @@
 """What demur's speed is compared with, each built as its own documentation says and given the same threads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import _openvino
 import demur
 from demur import _machine, _session
 from demur._bundle import Bundle
@@ -13,18 +15,46 @@ from demur._bundle import Bundle
 Judge = Callable[[str], object]
 
 TRANSFORMERS, FP32, INT8, DEMUR, BARE = "transformers", "optimum_fp32", "optimum_int8", "demur", "bare"
+OV_BF16, OV_INT8 = "openvino_bf16", "openvino_int8"
 NAMES = {
     TRANSFORMERS: "transformers pipeline",
     FP32: "optimum pipeline, fp32",
     INT8: "optimum pipeline, int8",
+    OV_BF16: "OpenVINO, bf16",
+    OV_INT8: "OpenVINO, int8",
     DEMUR: "demur",
     BARE: "bare session",
 }
-PACKAGES = {TRANSFORMERS: ("torch", "transformers"), FP32: ("optimum-onnx",), INT8: ("optimum-onnx",)}
+COLOURS = {
+    TRANSFORMERS: "#c8321e",
+    FP32: "#d9760a",
+    INT8: "#8a3fa0",
+    OV_BF16: "#4a8c3f",
+    OV_INT8: "#9ab82a",
+    DEMUR: "#1f4e9c",
+    BARE: "#777777",
+}
+PACKAGES = {
+    TRANSFORMERS: ("torch", "transformers"),
+    FP32: ("optimum-onnx",),
+    INT8: ("optimum-onnx",),
+    OV_BF16: ("openvino",),
+    OV_INT8: ("openvino", "nncf"),
+}
+
+
+def packages(names: Iterable[str]) -> list[str]:
+    """Return the distributions whose versions a figure of these peers has to be read with."""
+    return list(dict.fromkeys(package for name in names for package in PACKAGES.get(name, ())))
 
 
 def build(
-    checkpoint: Path, bundle: Bundle, threads: int, texts: Iterable[str], folder: Path
+    checkpoint: Path,
+    bundle: Bundle,
+    threads: int,
+    texts: Sequence[str],
+    folder: Path,
+    names: Sequence[str] = tuple(NAMES),
 ) -> tuple[dict[str, Judge], dict[str, str]]:
     """Return what judges a text, by name, and for each peer that is absent the reason.
 
@@ -32,20 +62,24 @@ def build(
         checkpoint: What the bundle was made from.
         bundle: demur's.
         threads: Threads of each.
-        texts: All that the bare session will be asked for.
+        texts: All that the bare session will be asked for; OpenVINO is calibrated on some of them.
         folder: Where optimum's graphs may be written.
+        names: Which peers.
     """
+    fp32 = cache(lambda: export(checkpoint, folder / "fp32"))
     builders: dict[str, Callable[[], Judge]] = {
         TRANSFORMERS: lambda: transformers_pipeline(checkpoint, threads),
-        FP32: lambda: optimum_pipeline(checkpoint, export(checkpoint, folder / "fp32"), threads),
-        INT8: lambda: optimum_pipeline(checkpoint, quantise(folder / "fp32", folder / "int8"), threads),
+        FP32: lambda: optimum_pipeline(checkpoint, fp32(), threads),
+        INT8: lambda: optimum_pipeline(checkpoint, quantise(fp32(), folder / "int8"), threads),
+        OV_BF16: lambda: _openvino.bf16(checkpoint, fp32(), threads),
+        OV_INT8: lambda: _openvino.int8(checkpoint, fp32(), threads, texts),
         DEMUR: lambda: demur.load(bundle.folder, threads=threads).check_text,
         BARE: lambda: bare(bundle, threads, texts),
     }
     judges, absent = {}, {}
-    for name, made in builders.items():
+    for name in names:
         try:
-            judges[name] = made()
+            judges[name] = builders[name]()
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             if name in (DEMUR, BARE):
                 raise
@@ -76,13 +110,13 @@ def int8_target() -> str:
     return "avx512_vnni" if "avx512_vnni" in _machine.instruction_sets() else "avx2"
 
 
-def quantise(fp32: Path, folder: Path) -> Path:
-    """Write optimum's int8 graph and return its path."""
+def quantise(graph: Path, folder: Path) -> Path:
+    """Write optimum's int8 graph of an fp32 one and return its path."""
     from optimum.onnxruntime import ORTQuantizer
     from optimum.onnxruntime.configuration import AutoQuantizationConfig
 
     settings = getattr(AutoQuantizationConfig, int8_target())(is_static=False, per_channel=True)
-    ORTQuantizer.from_pretrained(fp32).quantize(save_dir=folder, quantization_config=settings)
+    ORTQuantizer.from_pretrained(graph.parent).quantize(save_dir=folder, quantization_config=settings)
     return folder / "model_quantized.onnx"
 
 
@@ -117,6 +151,18 @@ def bare(bundle: Bundle, threads: int, texts: Iterable[str]) -> Judge:
     return judge
 
 
+def same_ids(text: str, ids: list[int], judges: Mapping[str, Judge]) -> None:
+    """Make sure that a text is the same tokens to every peer as it is to demur.
+
+    Raises:
+        ValueError: It is not.
+    """
+    for name, judge in judges.items():
+        tokenizer = getattr(judge, "tokenizer", None)
+        if tokenizer is not None and tokenizer(text)["input_ids"] != ids:
+            raise ValueError(f"{NAMES[name]} reads other ids than demur in a text of {len(ids)} tokens")
+
+
 def check_ids(texts: dict[int, list[str]], judges: dict[str, Judge], bundle: Bundle) -> None:
     """Make sure that each text is as many tokens as its length says, and the same ones to every peer.
 
@@ -129,7 +175,4 @@ def check_ids(texts: dict[int, list[str]], judges: dict[str, Judge], bundle: Bun
             ids = model.encode({"text": text})
             if len(ids) != tokens or model.check_text(text).elided:
                 raise ValueError(f"a text of {tokens} tokens is {len(ids)} to demur")
-            for name, judge in judges.items():
-                tokenizer = getattr(judge, "tokenizer", None)
-                if tokenizer is not None and tokenizer(text)["input_ids"] != ids:
-                    raise ValueError(f"{NAMES[name]} reads other ids than demur in a text of {tokens} tokens")
+            same_ids(text, ids, judges)

@@ -25,6 +25,7 @@ import demur
 from _accuracy_page import GRADED, METHODS, PARTS, markdown, plot_calibration, plot_roc
 from _baselines import Tfidf, regex_scores, substring_scores
 from _common import EvalSet, Floats
+from _needs import absent
 from demur import _bundle
 
 LENGTHS = {64: "up to 64", 128: "65 to 128", 256: "129 to 256", 512: "257 to 512"}
@@ -181,7 +182,7 @@ def main() -> None:
         parser.error(f"--limit {options.limit}: expected at least 1")
     for needed in ("eval_*.jsonl.gz", "train.jsonl.gz", "card_examples.jsonl"):
         if not any(options.data.glob(needed)):
-            raise SystemExit(f"error: --data {options.data}: no {needed} there; give the folder with the labelled sets")
+            absent(f"--data {options.data}: no {needed} there; give the folder with the labelled sets")
     common.require("matplotlib", "sklearn")
     model, bundle = demur.load(options.model), _bundle.read(_bundle.find(options.model))
     thresholds = {method: model.threshold if method == "demur" else 0.5 for method in METHODS}

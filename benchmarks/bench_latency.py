@@ -25,7 +25,7 @@ import _cold
 import _common as common
 import _peers
 import _texts
-from _peers import BARE, DEMUR, FP32, INT8, NAMES, TRANSFORMERS, Judge
+from _peers import BARE, COLOURS, DEMUR, INT8, NAMES, TRANSFORMERS, Judge
 from _report import Target, table, targets_table
 from demur import _bundle
 from demur._bundle import Bundle
@@ -36,7 +36,6 @@ MOST_ROUNDS, LEAST_ROUNDS, WARM_UP = 120, 10, 3
 BUDGET_S = 220.0
 COLD_RUNS = 5
 FASTER_THAN_TRANSFORMERS, AT_TOKENS, ABOVE_BARE = 3.5, 64, 0.08
-COLOURS = {TRANSFORMERS: "#c8321e", FP32: "#d9760a", INT8: "#8a3fa0", DEMUR: "#1f4e9c", BARE: "#777777"}
 
 
 def sample(judges: Mapping[str, Judge], texts: Mapping[int, Sequence[str]], rounds: int | None) -> Samples:
@@ -218,10 +217,9 @@ def main() -> None:
     if max(options.lengths) > bundle.max_tokens:
         raise SystemExit(f"error: --lengths: {bundle.name} reads {bundle.max_tokens} tokens at most")
     samples, facts = run(options, bundle)
-    packages = dict.fromkeys(package for name in samples for package in _peers.PACKAGES.get(name, ()))
     found = summarise(samples)
     record = {
-        "machine": common.machine_record(*packages),
+        "machine": common.machine_record(*_peers.packages(samples)),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
         | {"sha256": bundle.model.sha256},
         "checkpoint": {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},

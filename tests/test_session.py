@@ -32,6 +32,13 @@ def test_threads_never_spin_and_graphs_are_not_rewritten_where_products_are_exac
     assert made.intra_op_num_threads == 3
 
 
+def test_loading_plans_nothing_for_lengths_or_values() -> None:
+    """Patterns grow with every length that is met; a plan of what shares memory takes most of a session's creation."""
+    made = _session.options(1)
+    assert not made.enable_mem_pattern
+    assert not made.enable_mem_reuse
+
+
 def test_products_are_made_exact_where_they_would_saturate() -> None:
     made = _session.options(1, saturating=True)
     assert made.get_session_config_entry("session.x64quantprecision") == "1"

@@ -1,0 +1,132 @@
+"""What `bench_many.py` makes of its samples: rates, targets, a plot and the page's section."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+import _common as common
+from _peers import COLOURS, DEMUR, INT8, NAMES, TRANSFORMERS
+from _report import Target, table, targets_table
+
+Samples = dict[str, list[float]]  # seconds by runner and block
+
+ENCODE = "encode"
+PEERS = (TRANSFORMERS, INT8)
+BATCHES = (1, 8, 32)
+AT_BEST = {INT8: 1.4, TRANSFORMERS: 3.5}
+AT_LARGEST = {INT8: 4.0, TRANSFORMERS: 8.0}
+OVER_ONE_WORKER = 1.9
+
+
+def named(peer: str, size: int) -> str:
+    """Return a peer's key at a batch size."""
+    return f"{peer}@{size}"
+
+
+def workers(count: int) -> str:
+    """Return demur's key with so many workers."""
+    return f"{DEMUR}@{count}"
+
+
+def rates(samples: Samples, texts: int) -> dict[str, float]:
+    """Return each runner's texts a second over all blocks."""
+    return {name: round(texts / sum(took), 2) for name, took in samples.items()}
+
+
+def targets(samples: Samples, cores: int) -> list[Target]:
+    """Return the aims beside what was found, with the middle 95 % of what resampled blocks give."""
+    whole = workers(cores)
+    made = []
+    for of_peer, chosen in ((AT_BEST, None), (AT_LARGEST, BATCHES[-1])):
+        for peer, least in of_peer.items():
+            found = [named(peer, size) for size in BATCHES if named(peer, size) in samples]
+            best = min(found, key=lambda name: sum(samples[name]), default=None)
+            name = best if chosen is None else named(peer, chosen)
+            size = "at its best batch size" if chosen is None else f"at batch size {chosen}"
+            aim = f"at least {least:g} times {NAMES[peer]} {size}"
+            if name is None or name not in samples:
+                made.append(Target(aim, "–", None))
+            else:
+                at = f" (batch size {name.rpartition('@')[2]})" if chosen is None else ""
+                made.append(_ratio(f"{aim}{at}", samples[name], samples[whole], least))
+    if cores > 1:
+        aim = f"{cores} workers at least {OVER_ONE_WORKER} times 1 worker"
+        made.append(
+            _ratio(aim, samples[workers(1)], samples[whole], OVER_ONE_WORKER)
+            if cores == 2
+            else Target(aim.replace(str(cores), "2", 1), "–", None)
+        )
+    aim = "tokenising, in one thread, takes less time than all workers take for the whole"
+    share = sum(samples[ENCODE]) / sum(samples[whole])
+    return [*made, Target(aim, f"{share:.0%} of it", share < 1)]
+
+
+def _ratio(aim: str, theirs: Sequence[float], ours: Sequence[float], least: float) -> Target:
+    weights = common.resample(len(ours))
+    ratios = (weights @ np.array(theirs)) / (weights @ np.array(ours))
+    low, high = np.percentile(ratios[1:], [2.5, 97.5])
+    return Target(aim, f"{ratios[0]:.2f} [{low:.2f}, {high:.2f}]", bool(ratios[0] >= least))
+
+
+def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
+    """Return the page's section."""
+    model, found, cores, texts = record["model"], record["found"], record["cores"], record["texts"]
+    said = f"{cores} threads" if cores > 1 else "1 thread"
+    ours = [count for count in dict.fromkeys((1, cores)) if workers(count) in found]
+    fastest = found[workers(cores)]
+    rows = [
+        [f"demur, {count} worker{'s' * (count > 1)}", "", f"{found[workers(count)]:.1f}", ""]
+        if workers(count) == workers(cores)
+        else [f"demur, {count} worker", "", f"{found[workers(count)]:.1f}", f"{fastest / found[workers(count)]:.2f}"]
+        for count in ours
+    ]
+    rows += [
+        [NAMES[peer], str(size), f"{found[named(peer, size)]:.1f}", f"{fastest / found[named(peer, size)]:.2f}"]
+        for peer in PEERS
+        for size in BATCHES
+        if named(peer, size) in found
+    ]
+    alone = found[workers(1)] / found[ENCODE]
+    low, middle, high = np.percentile(texts["tokens"], [5, 50, 95])
+    most = "all cores' workers'" if cores > 1 else "the worker's"
+    lines = [
+        "## How many texts a second?\n",
+        f"`{model['name']}` {model['version']} ({model['recipe']}) and the checkpoint it was made from, on "
+        f"{texts['count']:,} conversations of {np.mean(texts['tokens']):.0f} tokens on average (median {middle:.0f}, "
+        f"5 % below {low:.0f}, 5 % above {high:.0f}); peers with {said} each. Blocks of {record['block']} go through "
+        "all of them in turn, in an order drawn anew for each block. optimum's int8 is "
+        f"`{record['int8_target']}`, dynamic, per channel.\n",
+        *table(["", "batch size", "texts a second", f"times {most} rate is this"], rows),
+        *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in record["absent"].items()],
+        f"\nWriting conversations in the template and tokenising them, in one thread and without judging, goes at "
+        f"{found[ENCODE]:,.0f} texts a second: {alone:.1%} of what one worker does.\n",
+        *targets_table(aims),
+        "\nIn brackets: 95 % of what resampled blocks give.\n",
+        "![Texts a second](plots/many.png)\n",
+        f"The texts: {texts['origin']}.\n",
+        common.machine_line(record["machine"]),
+        "Raw: [many.json](results/many.json).",
+    ]
+    return "\n".join(lines)
+
+
+def plot(found: Mapping[str, float]) -> None:
+    """Draw a bar for each runner, fastest at the top."""
+    from matplotlib.figure import Figure
+
+    bars = sorted(((rate, name) for name, rate in found.items() if name != ENCODE), key=lambda bar: bar[0])
+    figure = Figure(figsize=(7.4, 0.42 * len(bars) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    labels: list[str] = []
+    for place, (rate, name) in enumerate(bars):
+        peer, _, size = name.partition("@")
+        axes.barh(place, rate, color=COLOURS[peer])
+        axes.annotate(f"{rate:.1f}", (rate, place), (4, 0), textcoords="offset points", va="center", fontsize=9)
+        unit = f"{size} worker{'s' * (size != '1')}" if peer == DEMUR else f"batches of {size}"
+        labels.append(f"{NAMES[peer]}, {unit}")
+    axes.set_yticks(range(len(bars)), labels=labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="texts a second")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    common.save_plot(figure, "many")
