@@ -18,10 +18,6 @@ class Gram(NamedTuple):
     matrix: NDArray[np.float64]  # [inputs, inputs]
     rows: int
 
-    def mean(self) -> "Gram":
-        """Return the mean, where `matrix` is still the sum over the rows."""
-        return Gram(self.matrix / self.rows, self.rows)
-
     def smoothed(self, scale: NDArray[np.float32]) -> "Gram":
         """Return the gram of the same rows divided by `scale`."""
         return Gram(self.matrix / np.outer(scale, scale), self.rows)

@@ -86,6 +86,14 @@ class _Background:
             self._error = error
 
 
+def threshold_of(text: str) -> float | str:
+    """Return a threshold that was written as text: a number, or else the name of an operating point."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _threshold(bundle: Bundle, threshold: float | str | None) -> float:
     if threshold is None:
         threshold = "balanced"

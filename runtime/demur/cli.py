@@ -10,7 +10,7 @@ from typing import Any
 
 import demur
 from demur import _bundle, _catalogue, _cli_bulk
-from demur._load import load
+from demur._load import load, threshold_of
 from demur._package import options as package
 from demur._report import _parser as _report
 from demur._verdict import Verdict
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("--model", metavar="NAME|FOLDER", help="a bundle (default: the one that comes with demur)")
-    model.add_argument("--threshold", type=_threshold, metavar="T", help="score from which a reply is a refusal")
+    model.add_argument("--threshold", type=threshold_of, metavar="T", help="score from which a reply is a refusal")
     model.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to run (default: %(default)s)")
 
     check = commands.add_parser("check", parents=[model], help="judge one conversation")
@@ -75,13 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
     package.register(commands)
     return parser
-
-
-def _threshold(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text  # the name of an operating point
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 
 from demur import _machine
 from demur._classifier import Classifier
-from demur._load import load
+from demur._load import load, threshold_of
 from demur._verdict import Verdict
 from demur.errors import InputError
 
@@ -155,10 +155,7 @@ def _made() -> Handler:
 
 def _threshold() -> float | str | None:
     stated = os.environ.get("DEMUR_THRESHOLD")
-    try:
-        return stated and float(stated)
-    except ValueError:
-        return stated  # the name of an operating point
+    return None if stated is None else threshold_of(stated)
 
 
 def _limit(variable: str, default: int) -> int:

@@ -15,7 +15,8 @@ from demur._bulk._perform import perform
 from demur._load import load
 from demur.errors import DataError, InputError
 
-DONE, BAD_ROWS, FAULT, UNREADABLE = 0, 1, 2, 3
+# A fault, which ends with 2, is an error that `demur.cli` reports.
+DONE, BAD_ROWS, UNREADABLE = 0, 1, 3
 # A shell's status of a command that a signal ended.
 _SIGNALLED = 128
 # Options that Ray's engine has not.

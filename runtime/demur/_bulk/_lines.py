@@ -9,8 +9,8 @@ from demur import _jsonl
 from demur._bulk._row import mark
 from demur.errors import DataError, InputError
 
-# White space and the parts of a byte order mark.
-_BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
+# White space and the parts of a byte order mark: what a blank line is made of.
+BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
 _CHUNK = 1 << 16
 # How much of a line that is too long is kept, to tell it by.
 _HEAD = 1000
@@ -70,7 +70,7 @@ def lines(stream: IO[bytes], file: str, max_bytes: int | None = None) -> Iterato
     with stream:
         if max_bytes is None:
             for number, text in enumerate(stream, 1):
-                if text.strip(_BLANK):
+                if text.strip(BLANK):
                     yield Line(file, number, text)
             return
         number = 0
@@ -78,7 +78,7 @@ def lines(stream: IO[bytes], file: str, max_bytes: int | None = None) -> Iterato
             number += 1
             if len(text.rstrip(b"\r\n")) > max_bytes:
                 yield Line(file, number, text[:_HEAD], too_long(_skip_line(stream, text), max_bytes))
-            elif text.strip(_BLANK):
+            elif text.strip(BLANK):
                 yield Line(file, number, text)
 
 

@@ -10,15 +10,13 @@ from pyarrow import fs
 
 from demur import _jsonl
 from demur._bulk._judge import Judge
-from demur._bulk._lines import Line
+from demur._bulk._lines import BLANK, Line
 from demur._ray import _actor
 from demur._tables._score_table import opened
 
 # Bytes of a file that one task reads, and lines or bytes of them that go on together.
 _LEAST, _RANGE = 1 << 16, 64 << 20
 _LINES, _BYTES = 1024, 4 << 20
-# White space and the parts of a byte order mark: what a blank line is made of.
-_BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
 _SCHEMA = pyarrow.schema([("number", pyarrow.int64()), ("line", pyarrow.large_binary())])
 
 
@@ -110,7 +108,7 @@ class _Read:
         lines: list[bytes] = []
         size = 0
         for number, line in enumerate(_lines(self._filesystem, one), one["first"]):
-            if not line.strip(_BLANK):
+            if not line.strip(BLANK):
                 continue
             numbers.append(number)
             lines.append(line)
