@@ -214,7 +214,7 @@ def test_int8_row_fixes_scales_at_little_cost(tuned: onnx.ModelProto, calibratio
     grams = {source: seen.gram for source, seen in observed.items()}
     unseen = texts([7, 20, 50, 90, 120] * 6, seed=1)
     made = quantize.int8_row(tuned, calibration)
-    rows = quantize.by_choices(tuned, search(tuned, observed, fixed=False), grams)
+    rows = quantize.by_choices(quantize.embedded(tuned), search(tuned, observed, fixed=False), grams)
     assert made.fixed
     assert len(made.model.graph.node) < len(rows.model.graph.node)
     assert noise(made.model, tuned, unseen) < 2 * noise(rows.model, tuned, unseen)

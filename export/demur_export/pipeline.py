@@ -144,7 +144,7 @@ class _Export:
         """Make the bundle by the recipe, or by the first that passes the gate."""
         options, refusal = self.options, self.source.refusal
         given = masked.masked(graph, ids=INPUT) if options.padded else graph
-        taken, tried = walk.walk(options.recipe, given, self.ids[_CALIBRATION], refusal, self._judge)
+        taken, tried = walk.walk(options.recipe, given, self.ids[_CALIBRATION], refusal, self._judge, self.say)
         if taken is None:
             taken = walk.nearest(tried) if options.accept else None
             if taken is None:

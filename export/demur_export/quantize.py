@@ -61,6 +61,8 @@ class Calibrated:
 
     def __init__(self, model: onnx.ModelProto, calibration: Texts) -> None:
         self.model, self.calibration = model, thinned(calibration, _TOKENS)
+        # The graph that is quantised again and again: its embeddings are in 8 bits from the start.
+        self._begun = embedded(model)
         sources = list(groups(Editor(model)))
         observed = observe(model, sources, self.calibration)
         self._by_row, self._ahead = search(model, observed, fixed=False), search(model, observed, fixed=True)
@@ -84,12 +86,12 @@ class Calibrated:
 
     def by_rows(self, left: Collection[str] = ()) -> Quantised:
         """As `rows`, but for the products whose names are in `left`: they stay in fp32."""
-        return by_choices(self.model, self._choices, self.grams, left, self._rounded)
+        return by_choices(self._begun, self._choices, self.grams, left, self._rounded)
 
     @cached_property
     def _choices(self) -> Mapping[str, Choice]:
-        plain = self.distance(by_choices(self.model, {}, self.grams))
-        eased = self.distance(by_choices(self.model, self._by_row, self.grams, rounded=self._rounded))
+        plain = self.distance(by_choices(self._begun, {}, self.grams))
+        eased = self.distance(by_choices(self._begun, self._by_row, self.grams, rounded=self._rounded))
         if eased <= plain:
             return self._by_row
         self._rounded.clear()
@@ -98,13 +100,13 @@ class Calibrated:
     @cached_property
     def faster(self) -> Quantised | None:
         """As `rows`, but with scales fixed ahead where these fit nearly as well; None if there are none that do."""
-        made = by_choices(self.model, mixed(self._by_row, self._ahead), self.grams)
+        made = by_choices(self._begun, mixed(self._by_row, self._ahead), self.grams)
         return made if made.fixed and self.distance(made) <= _FIXED_NOISE * self.distance(self.rows) else None
 
     @cached_property
     def tensors(self) -> Quantised:
         """Every input with one scale for all rows: plain, or smoothed if that is nearer."""
-        found = [_per_tensor(self.model, {}, {}), _per_tensor(self.model, _smoothing(self._ahead), self.grams)]
+        found = [_per_tensor(self._begun, {}, {}), _per_tensor(self._begun, _smoothing(self._ahead), self.grams)]
         return min(found, key=self.distance)
 
 
@@ -121,7 +123,7 @@ def int8(model: onnx.ModelProto, calibration: Texts) -> Quantised:
         calibration: Token ids `[1, n]` of real texts; without any, nothing is smoothed and weights are rounded to the
             nearest step.
     """
-    return Calibrated(model, calibration).tensors if calibration else _per_tensor(model, {}, {})
+    return Calibrated(model, calibration).tensors if calibration else _per_tensor(embedded(model), {}, {})
 
 
 def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
@@ -138,12 +140,11 @@ def int8_row(model: onnx.ModelProto, calibration: Texts) -> Quantised:
 
 def int8_weights(model: onnx.ModelProto, calibration: Texts) -> Quantised:
     """Weights in blocks of a column, activations as they are; embeddings per row."""
-    editor = Editor(model)
+    editor = Editor(embedded(model))
     count = 0
     for product, weight in editor.products():
         products.replace_in_blocks(editor, product, weight)
         count += 1
-    products.embeddings(editor)
     return Quantised(editor.model(), count)
 
 
@@ -161,6 +162,13 @@ RECIPES: dict[str, Callable[[onnx.ModelProto, Texts], Quantised]] = {
 }
 
 
+def embedded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with its word embeddings in 8 bits, and all else as it was."""
+    editor = Editor(model)
+    products.embeddings(editor)
+    return editor.model()
+
+
 def by_choices(
     model: onnx.ModelProto,
     choices: Mapping[str, Choice],
@@ -171,7 +179,7 @@ def by_choices(
     """Quantise every product as chosen for its input; one scale for each row where nothing is.
 
     Args:
-        model: The fp32 graph.
+        model: The graph; its embeddings stay as they are.
         choices: How each input of products becomes uint8.
         grams: What each input's rows looked like, for rounding the weights.
         left: Names of products to leave in fp32.
@@ -202,7 +210,6 @@ def by_choices(
             rounded[product.name] = _rounded(weight, eased.get(source))
         products.replace(editor, product, rounded[product.name], done[source])
         count += 1
-    products.embeddings(editor)
     fixed = sum(choice.steps is not None for choice in choices.values())
     return Quantised(editor.model(), count, smoothed=len(scales), fixed=fixed, left=tuple(left))
 
@@ -224,7 +231,6 @@ def _per_tensor(
         inputs = [f"{source}.q", stored, f"{source}.scale", scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])
         count += 1
-    products.embeddings(editor)
     return Quantised(editor.model(), count, smoothed=len(scales))
 
 

@@ -52,6 +52,7 @@ def walk(
     calibration: Texts,
     refusal: int,
     judge: Callable[[str, Quantised], Try],
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Try | None, list[Try]]:
     """Make one bundle after another until one passes.
 
@@ -61,12 +62,13 @@ def walk(
         calibration: Token ids `[1, n]` of the texts to calibrate on.
         refusal: The output whose probability is compared.
         judge: Writes a bundle and compares it with PyTorch on other texts.
+        say: Called with a line before what takes minutes on a large model.
 
     Returns:
         The one that passed, if any, and all that were tried; the last one tried is the one that was written last.
     """
     tried: list[Try] = []
-    for name, made in _candidates(recipe, model, calibration, refusal):
+    for name, made in _candidates(recipe, model, calibration, refusal, say):
         tried.append(judge(name, made))
         if parity.passes(tried[-1].parity):
             return tried[-1], tried
@@ -128,11 +130,12 @@ def failure(recipe: str, tried: list[Try], pruned: bool) -> ParityError:
 
 
 def _candidates(
-    recipe: str, model: onnx.ModelProto, calibration: Texts, refusal: int
+    recipe: str, model: onnx.ModelProto, calibration: Texts, refusal: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, Quantised]]:
     """Yield quantised graphs with their recipe, from the fastest to the most exact; each is made when asked for."""
     asked = {recipe} if recipe != AUTO else {"int8-row", "int8", "int8-weights", "fp32"}
     if asked & {"int8-row", "int8"}:
+        say(f"calibrating on {len(calibration)} texts")
         found = Calibrated(model, calibration)
         if "int8-row" in asked:
             if found.faster is not None:
@@ -141,6 +144,7 @@ def _candidates(
         if "int8" in asked:
             yield "int8", found.tensors
         if "int8-row" in asked:
+            say("looking for the fewest products to leave in fp32")
             for made in _with_some_in_fp32(found, refusal):
                 yield "int8-row", made
     for name in ("int8-weights", "fp16", "fp32"):
