@@ -121,9 +121,10 @@ class _Export:
         if self.table is not None:
             graph = attach(graph, self.table, source.refusal)
         self._write_fp32(graph)
-        self.say(f"PyTorch on {len(self.ids)} texts")
-        self.reference = torch_logits(source, self.ids)
-        parity.check_graph(parity.compare(logits(graph, self.ids), self.reference, source.refusal))
+        unseen = self.ids[_UNSEEN]
+        self.say(f"PyTorch on {len(unseen)} texts")
+        self.reference = torch_logits(source, unseen)
+        parity.check_graph(parity.compare(logits(graph, unseen), self.reference, source.refusal))
         return graph
 
     def prune(self, graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -175,7 +176,7 @@ class _Export:
             accepted=self.options.accept,
             with_table=self.table is not None,
         )
-        texts = (self.ids[_CALIBRATION], self.ids[_UNSEEN], self.reference[_UNSEEN])
+        texts = (self.ids[_CALIBRATION], self.ids[_UNSEEN], self.reference)
         self.manifest["exported"]["interop"] = interop.write(self.folder, self.manifest, made, *texts, self.say)
 
     def _write_fp32(self, graph: onnx.ModelProto) -> None:
@@ -188,8 +189,8 @@ class _Export:
         """Write a quantised bundle and compare it with PyTorch on texts that quantisation has not seen."""
         files = bundle.write_model(self.folder, made.model, self.tokenizer)
         self.manifest["recipe"], self.manifest["files"] = recipe, files
-        unseen, reference = self.conversations[_UNSEEN], self.reference[_UNSEEN]
-        found = _compare(self.folder, self.manifest, unseen, reference, self.source.refusal)
+        unseen = self.conversations[_UNSEEN]
+        found = _compare(self.folder, self.manifest, unseen, self.reference, self.source.refusal)
         self.say(
             f"recipe {recipe}, {made.products} products in 8 bits, {len(made.left)} left in fp32: "
             f"{found.label_flips} label flips, max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
