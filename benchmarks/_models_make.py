@@ -43,7 +43,8 @@ def make(checkpoint: Path, bundle: Path, folder: Path) -> dict[str, str]:
             found[side] = found[DEMUR]
         else:
             found[side] = folder / GRAPHS / f"{recipe}.onnx"
-            onnx.save(quantize.RECIPES[recipe](graph, calibration).model, found[side])
+            if not found[side].exists():  # minutes of calibration
+                onnx.save(quantize.RECIPES[recipe](graph, calibration).model, found[side])
     in_blocks = onnx.load(found[WEIGHTS])
     for node in in_blocks.graph.node:
         for attribute in node.attribute:
@@ -51,8 +52,8 @@ def make(checkpoint: Path, bundle: Path, folder: Path) -> dict[str, str]:
                 attribute.i = _LEVEL_4
     found[BLOCKS] = folder / GRAPHS / "matmulnbits-4.onnx"
     onnx.save(in_blocks, found[BLOCKS])
-    _peers.export(checkpoint, folder / OPTIMUM / "fp32")
-    found[INT8] = _peers.quantise(folder / OPTIMUM / "fp32", folder / OPTIMUM / "int8")
+    optimum = _peers.export(checkpoint, folder / OPTIMUM / "fp32")
+    found[INT8] = _peers.quantise(optimum, folder / OPTIMUM / "int8")
     return {side: str(path) for side, path in found.items()}
 
 

@@ -210,18 +210,14 @@ def test_the_fewest_are_found_by_bisection(most: int, data: st.DataObject) -> No
     assert sensitivity.fewest([], 0, passes) is None
 
 
-def test_a_graph_that_half_of_its_products_cannot_bring_near_is_not_searched(calibrated: Calibrated) -> None:
-    far = Calibrated(calibrated.model, CALIBRATION)
-    # Whatever is in fp32, a reference of other texts is not reached.
-    far.__dict__["reference"] = -calibrated.reference
-
-    def passes(made: quantize.Quantised) -> bool:
-        raise AssertionError("searched")
-
-    assert sensitivity.left_in_fp32(far, passes)[1] is None
-    order, count = sensitivity.left_in_fp32(calibrated, lambda made: len(made.left) >= 2)
-    assert count == 2
-    assert sorted(order) == sorted(product.name for product, _ in Editor(calibrated.model).products())
+def test_a_graph_that_half_of_its_products_cannot_bring_near_is_not_searched(
+    calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, count = sensitivity.left_in_fp32(calibrated, calibrated.distance(calibrated.rows) * 0.7)
+    assert count is not None
+    assert calibrated.distance(calibrated.by_rows(order[:count])) <= calibrated.distance(calibrated.rows) * 0.7
+    monkeypatch.setattr(sensitivity, "ranking", None)  # would take half an hour on a large model
+    assert sensitivity.left_in_fp32(calibrated, 1e-9)[1] is None
 
 
 def test_ranking_measures_all_products_of_a_small_model(calibrated: Calibrated) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from demur_export.graph.editor import Editor
-from demur_export.parity import QUANTISED_LIMITS
-from demur_export.quantize import Calibrated, Quantised
+from demur_export.quantize import Calibrated
 from demur_export.run import logits, thinned
 
 # Of the products with the largest errors of their own, so many are measured in the graph; the others follow in the
@@ -18,8 +17,8 @@ from demur_export.run import logits, thinned
 _MEASURED = 40
 # Tokens of all texts together that a product's damage is measured on.
 _TOKENS = 1500
-# Where the mean |dp| is so many times its limit with the half of all products in fp32 that have the largest errors,
-# none are ranked: that takes half an hour on a large model and does not halve the distance.
+# Where a graph is so many times farther than it may be with that half of all products in fp32 that has the largest
+# errors, none are ranked: that takes half an hour on a large model and does not halve the distance.
 _FAR = 2
 
 
@@ -60,15 +59,15 @@ def fewest(order: list[str], most: int, passes: Callable[[list[str]], bool]) -> 
     return high
 
 
-def left_in_fp32(found: Calibrated, passes: Callable[[Quantised], bool]) -> tuple[list[str], int | None]:
+def left_in_fp32(found: Calibrated, most: float) -> tuple[list[str], int | None]:
     """Return the ranking, and how many of its first have to stay in fp32; None if half of all are not enough.
 
     Args:
         found: The graph and its calibration.
-        passes: Whether a quantised graph is near enough.
+        most: How far a quantised graph may be, by `Calibrated.distance`.
     """
     order = by_error(found)
-    if found.distance(found.by_rows(order[: len(order) // 2])) > _FAR * QUANTISED_LIMITS[2]:
+    if found.distance(found.by_rows(order[: len(order) // 2])) > _FAR * most:
         return order, None
     order = ranking(found)
-    return order, fewest(order, len(order) // 2, lambda left: passes(found.by_rows(left)))
+    return order, fewest(order, len(order) // 2, lambda left: found.distance(found.by_rows(left)) <= most)

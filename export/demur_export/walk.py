@@ -1,7 +1,7 @@
 """Walks through recipes, from fast to exact, and takes the first that keeps the gate's limits."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,11 @@ from demur.errors import ParityError
 from demur_export import parity, quantize, sensitivity
 from demur_export.parity import Parity
 from demur_export.quantize import Calibrated, Quantised
-from demur_export.run import Texts, logits
+from demur_export.run import Texts
 
 AUTO = "auto"
-# What of the limits on |dp| a search may use up on the texts that it calibrated on: on others a graph is a little
-# farther away.
-_SHARE = 0.8
+# What of the limit on the mean |dp| a search may use up: it looks at other texts than the gate.
+_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def walk(
         The one that passed, if any, and all that were tried; the last one tried is the one that was written last.
     """
     tried: list[Try] = []
-    for name, made in _candidates(recipe, model, calibration, refusal, say):
+    for name, made in _candidates(recipe, model, calibration, tried, say):
         tried.append(judge(name, made))
         if parity.passes(tried[-1].parity):
             return tried[-1], tried
@@ -130,9 +129,12 @@ def failure(recipe: str, tried: list[Try], pruned: bool) -> ParityError:
 
 
 def _candidates(
-    recipe: str, model: onnx.ModelProto, calibration: Texts, refusal: int, say: Callable[[str], None]
+    recipe: str, model: onnx.ModelProto, calibration: Texts, tried: Sequence[Try], say: Callable[[str], None]
 ) -> Iterator[tuple[str, Quantised]]:
-    """Yield quantised graphs with their recipe, from the fastest to the most exact; each is made when asked for."""
+    """Yield quantised graphs with their recipe, from the fastest to the most exact; each is made when asked for.
+
+    What comes of one is expected at the end of `tried` when the next is asked for.
+    """
     asked = {recipe} if recipe != AUTO else {"int8-row", "int8", "int8-weights", "fp32"}
     if asked & {"int8-row", "int8"}:
         say(f"calibrating on {len(calibration)} texts")
@@ -141,26 +143,30 @@ def _candidates(
             if found.faster is not None:
                 yield "int8-row", found.faster
             yield "int8-row", found.rows
+            whole = tried[-1].parity
         if "int8" in asked:
             yield "int8", found.tensors
         if "int8-row" in asked:
             say("looking for the fewest products to leave in fp32")
-            for made in _with_some_in_fp32(found, refusal):
+            for made in _with_some_in_fp32(found, whole):
                 yield "int8-row", made
     for name in ("int8-weights", "fp16", "fp32"):
         if name in asked:
             yield name, quantize.RECIPES[name](model, calibration)
 
 
-def _with_some_in_fp32(found: Calibrated, refusal: int) -> Iterator[Quantised]:
-    """Yield graphs with as few products in fp32 as pass on the calibration texts, then with twice as many, to half."""
+def _with_some_in_fp32(found: Calibrated, whole: Parity) -> Iterator[Quantised]:
+    """Yield graphs with as few products in fp32 as should pass, then with twice as many, to half.
 
-    def passes(made: Quantised) -> bool:
-        near = parity.compare(logits(made.model, found.calibration), found.reference, refusal)
-        return parity.passes(near, _SHARE)
-
-    order, fewest = sensitivity.left_in_fp32(found, passes)
-    most = len(order) // 2
-    while fewest is not None and fewest <= most:
+    Args:
+        found: The graph and its calibration.
+        whole: How far the graph with nothing in fp32 is. Long texts calibrate less often than they judge, and short
+            ones differ more: this tells how far apart the two measures are.
+    """
+    _, _, mean_dp = parity.QUANTISED_LIMITS
+    most = _SHARE * mean_dp * found.distance(found.rows) / max(whole.mean_dp, 1e-12)
+    order, fewest = sensitivity.left_in_fp32(found, most)
+    most_left = len(order) // 2
+    while fewest is not None and fewest <= most_left:
         yield found.by_rows(order[:fewest])
-        fewest = min(2 * fewest, most) if fewest < most else None
+        fewest = min(2 * fewest, most_left) if fewest < most_left else None
