@@ -17,6 +17,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from _common import AUTHORED
+from demur._conversation import Turn
+from demur._template import Template, render
 from demur_export import corpus
 
 # agentlans' role tags and ellipsis, added behind the vocabulary as special tokens, as the model card names them.
@@ -31,6 +33,13 @@ def texts(everything: bool) -> list[str]:
     paths = [corpus.OWN, *(sorted(AUTHORED.glob("*/*.jsonl")) if everything else [])]
     rows = (json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines())
     return [row[key] for row in rows for key in ("prompt", "response")]
+
+
+def conversations(template: Template) -> list[str]:
+    """Return the export's corpus as a model reads it, with everything that opens a turn."""
+    rows = [json.loads(line) for line in corpus.OWN.read_text(encoding="utf-8").splitlines()]
+    turns = ((Turn("user", row["prompt"]), Turn("assistant", row["response"])) for row in rows)
+    return [render(template.segments(pair)) for pair in turns]
 
 
 def wordpiece(lines: Sequence[str], size: int, seed: int) -> PreTrainedTokenizerFast:

@@ -23,10 +23,14 @@ from transformers.modeling_utils import no_init_weights
 import _graft
 import _standin_tokenizers as tokenizers
 import _standin_weights as weights
+from demur import _catalogue
+from demur._template import Template
+from demur_export import templates
 
-# Texts by which gains are set, and how many tokens of each; by which the head is set, and at most how many of each.
+# Texts by which gains are set, and how many tokens of each; by which the head is set, at most how many of
+# each, and every which of them.
 _GAIN_TEXTS, _GAIN_TOKENS = 12, 48
-_HEAD_TEXTS, _HEAD_TOKENS = 64, 96
+_HEAD_TEXTS, _HEAD_TOKENS, _EVERY = 64, 256, 6
 _AGENTLANS = ("Non-refusal", "Refusal")
 
 
@@ -153,7 +157,10 @@ def make(name: str, folder: Path, *, small: bool = False, seed: int = 0, pooling
     lines = tokenizers.texts(everything=False)
     massive = tokenizer.convert_tokens_to_ids([tokenizer.sep_token, ".", ","])
     weights.shape(model, torch.tensor(_ids(tokenizer, lines, _GAIN_TOKENS, _GAIN_TEXTS)), massive, seed)
-    weights.spread(model, _features(model, _ids(tokenizer, lines, _HEAD_TOKENS, _HEAD_TEXTS, shorter=True)))
+    # subtle: as the model reads them, since what opens a turn moves all scores one way.
+    template = Template(**templates.TEMPLATES[_catalogue.entries()[name].template])
+    read = tokenizers.conversations(template)[::_EVERY]
+    weights.spread(model, _features(model, _ids(tokenizer, read, _HEAD_TOKENS, _HEAD_TEXTS, shorter=True)))
     model.save_pretrained(folder)
     return folder
 

@@ -26,7 +26,8 @@ import _standin_tokenizers
 import _standin_weights
 import standins
 from demur import _catalogue, _tokenizer
-from demur_export import catalogue, checkpoint
+from demur._template import Template
+from demur_export import catalogue, checkpoint, templates
 
 NAMES = list(standins.STAND_INS)
 CLASSES = {
@@ -60,7 +61,8 @@ def test_transformers_loads_it_as_the_published_classes_and_scores_spread(folder
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     judge = pipeline("text-classification", model=model, tokenizer=tokenizer, truncation=True, max_length=128)
     refusal = standins.STAND_INS[name].labels[1]
-    found = judge(_texts(), top_k=None)
+    template = Template(**templates.TEMPLATES[_catalogue.entries()[name].template])
+    found = judge(_standin_tokenizers.conversations(template)[1::7], top_k=None)
     scores = np.array([next(one["score"] for one in row if one["label"] == refusal) for row in found])
     assert scores.min() < 0.2
     assert scores.max() > 0.8
