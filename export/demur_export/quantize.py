@@ -61,14 +61,17 @@ class Calibrated:
 
     def __init__(self, model: onnx.ModelProto, calibration: Texts) -> None:
         self.model, self.calibration = model, thinned(calibration, _TOKENS)
-        # The graph that is quantised again and again: its embeddings are in 8 bits from the start.
-        self._begun = embedded(model)
         sources = list(groups(Editor(model)))
         observed = observe(model, sources, self.calibration)
         self._by_row, self._ahead = search(model, observed, fixed=False), search(model, observed, fixed=True)
         self.grams = {source: seen.gram for source, seen in observed.items()}
         self.errors = {source: choice.error for source, choice in self._by_row.items()}
         self._rounded: dict[str, Rounded] = {}
+
+    @cached_property
+    def _begun(self) -> onnx.ModelProto:
+        """The graph that is quantised again and again: its embeddings are in 8 bits from the start."""
+        return embedded(self.model)
 
     @cached_property
     def reference(self) -> NDArray[np.float32]:
@@ -187,7 +190,6 @@ def by_choices(
     """
     scales = _smoothing(choices)
     steps = {source: choice.steps for source, choice in choices.items() if choice.steps is not None}
-    eased = _eased(grams, scales)
     # A smoothed input has a name of its own, unless the smoothing is done by what makes it.
     steps |= {smoothed(source): found for source, found in steps.items()}
     editor = Editor(smooth(model, scales))
@@ -207,7 +209,7 @@ def by_choices(
                 else products.quantise_rows(editor, product, shifts[source])
             )
         if product.name not in rounded:
-            rounded[product.name] = _rounded(weight, eased.get(source))
+            rounded[product.name] = _rounded(weight, _eased(grams, scales, source))
         products.replace(editor, product, rounded[product.name], done[source])
         count += 1
     fixed = sum(choice.steps is not None for choice in choices.values())
@@ -217,7 +219,6 @@ def by_choices(
 def _per_tensor(
     model: onnx.ModelProto, scales: Mapping[str, NDArray[np.float32]], grams: Mapping[str, Gram]
 ) -> Quantised:
-    eased = _eased(grams, scales)
     editor = Editor(smooth(model, scales))
     done: set[str] = set()
     count = 0
@@ -227,7 +228,7 @@ def _per_tensor(
             done.add(source)
             parts = [f"{source}.q", f"{source}.scale", f"{source}.zero"]
             editor.insert_before(product, [helper.make_node("DynamicQuantizeLinear", [source], parts)])
-        stored, scale = products.put_weight(editor, product.name, _rounded(weight, eased.get(source)))
+        stored, scale = products.put_weight(editor, product.name, _rounded(weight, _eased(grams, scales, source)))
         inputs = [f"{source}.q", stored, f"{source}.scale", scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])
         count += 1
@@ -242,7 +243,9 @@ def _smoothing(choices: Mapping[str, Choice]) -> dict[str, NDArray[np.float32]]:
     return {source: choice.smoothing for source, choice in choices.items() if choice.smoothing is not None}
 
 
-def _eased(grams: Mapping[str, Gram], scales: Mapping[str, NDArray[np.float32]]) -> dict[str, Gram]:
-    """Return the grams of inputs as they are once smoothed, under both names that a smoothed input can have."""
-    eased = {source: gram.smoothed(scales[source]) if source in scales else gram for source, gram in grams.items()}
-    return eased | {smoothed(source): gram for source, gram in eased.items()}
+def _eased(grams: Mapping[str, Gram], scales: Mapping[str, NDArray[np.float32]], source: str) -> Gram | None:
+    """Return the gram of an input as it is once smoothed, under either name that a smoothed input can have."""
+    # subtle: one at a time, since those of a large model together take gigabytes.
+    original = next((name for name in scales if smoothed(name) == source), source)
+    gram = grams.get(original)
+    return gram if gram is None or original not in scales else gram.smoothed(scales[original])

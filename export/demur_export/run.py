@@ -1,5 +1,7 @@
 """Runs graphs in memory while they are made: logits, and the ranges of inner tensors."""
 
+import ctypes
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -152,6 +154,18 @@ class _Sum:
 
 
 def _open(model: onnx.ModelProto) -> ort.InferenceSession:
+    _give_back()
     return ort.InferenceSession(
         model.SerializeToString(), options(_machine.cores()), providers=["CPUExecutionProvider"]
     )
+
+
+def _give_back() -> None:
+    """Hand freed memory to the system, where the C library is glibc, which keeps it otherwise.
+
+    Of a large model that was gigabytes of PyTorch's and of sessions before, in blocks below glibc's growing threshold
+    (mallopt(3), M_MMAP_THRESHOLD).
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
