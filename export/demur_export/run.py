@@ -1,6 +1,9 @@
 """Runs graphs in memory while they are made: logits, and the ranges of inner tensors."""
 
+import tempfile
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +14,7 @@ from onnx import TensorProto, helper
 
 from demur import _machine
 from demur._session import INPUT, OUTPUT, options
+from demur_export import storing
 from demur_export.rounding import Gram
 
 Texts = Sequence[NDArray[np.int64]]
@@ -152,6 +156,10 @@ class _Sum:
 
 
 def _open(model: onnx.ModelProto) -> ort.InferenceSession:
-    return ort.InferenceSession(
-        model.SerializeToString(), options(_machine.cores()), providers=["CPUExecutionProvider"]
-    )
+    opened = partial(ort.InferenceSession, sess_options=options(_machine.cores()), providers=["CPUExecutionProvider"])
+    if storing.size(model) <= storing.ONE_FILE:
+        return opened(model.SerializeToString())
+    with tempfile.TemporaryDirectory(prefix="demur-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        storing.write(path, model)
+        return opened(str(path))
