@@ -74,7 +74,7 @@ def together(bundle: Bundle) -> list[dict[str, float]]:
 
 def rollup(pid: int) -> dict[str, int]:
     """Return what a process has in memory, by kind, in bytes (proc(5))."""
-    lines = Path(f"/proc/{pid}/smapsrollup").read_text().splitlines()[1:]
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {key: int(value.split()[0]) * 1024 for key, _, value in (line.partition(":") for line in lines)}
 
 
@@ -170,8 +170,8 @@ def main() -> None:
     if min(options.texts, options.runs) < 1:
         parser.error("--texts and --runs: expected at least 1")
     common.require("matplotlib")
-    if not Path("/proc/self/smapsrollup").exists():
-        absent("this benchmark reads /proc/PID/smapsrollup, which Linux has since 4.14")
+    if not Path("/proc/self/smaps_rollup").exists():
+        absent("this benchmark reads /proc/PID/smaps_rollup, which Linux has since 4.14")
     bundle = _bundle.read(_bundle.find(options.model))
     with judging(bundle, options.texts) as (_, told):
         begin, samples, end = told[0], told[1:-1], told[-1]
