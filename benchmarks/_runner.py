@@ -26,6 +26,7 @@ QUICK = {
     "memory": ("--texts", "200", "--runs", "1"),
     "parity": ("--texts", "20"),
     "roof": ("--rounds", "3"),
+    "sharing": ("--processes", "2", "--runs", "1"),
 }
 RAN, FAILED, LACKING = "ran", "failed", "absent"
 

@@ -67,12 +67,13 @@ def together(bundle: Bundle) -> list[dict[str, float]]:
         for _ in range(PROCESSES):
             pid, _ = running.enter_context(judging(bundle, THEIR_TEXTS))
             pids.append(pid)
-            maps = [_rollup(pid) for pid in pids]
+            maps = [rollup(pid) for pid in pids]
             found.append({key: round(sum(one[key] for one in maps) / 1e6, 2) for key in ("Pss", "Rss")})
     return found
 
 
-def _rollup(pid: int) -> dict[str, int]:
+def rollup(pid: int) -> dict[str, int]:
+    """Return what a process has in memory, by kind, in bytes (proc(5))."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     return {key: int(value.split()[0]) * 1024 for key, _, value in (line.partition(":") for line in lines)}
 
@@ -177,7 +178,7 @@ def main() -> None:
     record = {
         "machine": common.machine_record(),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
-        | {"sha256": bundle.model.sha256, "mb": round(bundle.model.bytes / 1e6, 3)},
+        | {"sha256": bundle.model.sha256, "mb": round((bundle.size - bundle.tokenizer.bytes) / 1e6, 3)},
         "texts": options.texts,
         "tokens": end["tokens"],
         "begin_mb": {key: round(value / 1e6, 3) for key, value in begin.items()},

@@ -88,13 +88,14 @@ def _link(source: str, target: str) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """An empty folder for bundles made here: what the user has made is no matter of the tests, nor of what they run."""
-    before = os.environ.get("DEMUR_HOME")
-    os.environ["DEMUR_HOME"] = str(tmp_path_factory.mktemp("home"))
-    yield
-    del os.environ["DEMUR_HOME"]
-    if before is not None:
-        os.environ["DEMUR_HOME"] = before
+    """Empty folders for bundles made here and for what loading keeps: the user's are no matter of the tests.
+
+    Nor of what they run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEMUR_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("DEMUR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -285,8 +285,8 @@ def test_no_parity_is_allowed(bundle: BundleCopy) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "named", "expected"),
     [
-        ("format", 0, "format", "1 to 1"),
-        ("format", -1, "format", "1 to 1"),
+        ("format", 0, "format", "1 to 2"),
+        ("format", -1, "format", "1 to 2"),
         ("recipe", "int4", "recipe", "one of fp32, int8"),
         ("recipe", "", "recipe", "one of fp32, int8"),
         ("max_tokens", 0, "max_tokens", "at least 16"),
@@ -326,11 +326,11 @@ def test_a_value_at_the_edge_of_its_range_is_taken(bundle: BundleCopy, key: str,
 
 @pytest.mark.parametrize("key", [None, "something_new"])
 def test_a_newer_format_is_named_before_its_unknown_keys(bundle: BundleCopy, key: str | None) -> None:
-    bundle.put("format", 2)
+    bundle.put("format", 3)
     if key:
         bundle.put(key, 1)
     message = _fault(errors.NewerFormatError, lambda: _bundle.read(bundle.folder))
-    _names(message, bundle.manifest, "format is 2", "up to 1", "pip install --upgrade demur")
+    _names(message, bundle.manifest, "format is 3", "up to 2", "pip install --upgrade demur")
 
 
 # demur.json: paths

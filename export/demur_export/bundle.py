@@ -1,6 +1,5 @@
 """Writes a bundle's folder."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import onnx
 
 from demur._manifest import FORMAT, MANIFEST
 from demur.errors import ExportError
+from demur_export import storing
 
 MODEL, TOKENIZER, CARD = "model.onnx", "tokenizer.json", "README.md"
 
@@ -41,16 +41,17 @@ def folder(out: Path) -> Iterator[Path]:
 
 
 def write_model(folder: Path, model: onnx.ModelProto, tokenizer: Path) -> dict[str, Any]:
-    """Write graph and tokenizer, and return what the manifest records of them."""
-    onnx.checker.check_model(model)
-    (folder / MODEL).write_bytes(model.SerializeToString())
+    """Write graph and tokenizer, large weights in a file of their own; return what the manifest records of them."""
+    weights = storing.write(folder / MODEL, model)
     (folder / TOKENIZER).write_text(_plain_tokenizer(tokenizer), encoding="utf-8")
-    return {"model": _record(folder / MODEL), "tokenizer": _record(folder / TOKENIZER)}
+    written = {"model": folder / MODEL, "tokenizer": folder / TOKENIZER} | ({"weights": weights} if weights else {})
+    return {key: storing.record(path) for key, path in written.items()}
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write `demur.json`."""
-    text = json.dumps({"format": FORMAT} | manifest, indent=1, ensure_ascii=False)
+    """Write `demur.json`, in the oldest format that has room for its files, so that older runtimes read it too."""
+    format = FORMAT if "weights" in manifest["files"] else 1
+    text = json.dumps({"format": format} | manifest, indent=1, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -59,8 +60,3 @@ def _plain_tokenizer(path: Path) -> str:
     raw = json.loads(path.read_text(encoding="utf-8"))
     raw["padding"] = raw["truncation"] = None
     return json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
-
-
-def _record(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"path": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

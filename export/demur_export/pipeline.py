@@ -1,6 +1,7 @@
 """The whole export: checkpoint -> fp32 ONNX -> demur's graph -> recipe -> bundle -> gate."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-import demur
 from demur import _bundle as demur_bundle
 from demur import _machine
+from demur._classifier import assemble
 from demur._conversation import Conversation
 from demur._reader import Reader
-from demur._session import INPUT
+from demur._session import INPUT, OnnxSession
 from demur._tokenizer import Tokenizer
 from demur.errors import CheckpointError, ExportError
 from demur_export import (
@@ -195,7 +196,8 @@ class _Export:
             f"recipe {recipe}, {made.products} products in 8 bits, {len(made.left)} left in fp32: "
             f"{found.label_flips} label flips, max |dp| {found.max_dp:.4f}, mean |dp| {found.mean_dp:.5f}"
         )
-        return walk.Try(recipe, made, files["model"]["bytes"], found)
+        graph = sum(file["bytes"] for key, file in files.items() if key != "tokenizer")
+        return walk.Try(recipe, made, graph, found)
 
 
 def _ids(folder: Path, conversations: list[Conversation]) -> list[NDArray[np.int64]]:
@@ -225,6 +227,9 @@ def _compare(
 ) -> parity.Parity:
     """Run the finished bundle through the runtime, as a user would."""
     bundle.write_manifest(folder, manifest)
-    model = demur.load(folder)
+    read = demur_bundle.read(folder)
+    # What is compared is seldom kept, and nothing is made ready to load it again.
+    session = partial(OnnxSession, read, "cpu", cached=False)
+    model = assemble(read, session, threads=_machine.cores(), threshold=0.5)
     verdicts = [model.judge_row(conversation) for conversation in conversations]
     return parity.compare(np.array([v.logits for v in verdicts], np.float32), reference, refusal)

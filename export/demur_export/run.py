@@ -1,8 +1,9 @@
 """Runs graphs in memory while they are made: logits, and the ranges of inner tensors."""
 
-import ctypes
-import sys
+import tempfile
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from demur import _machine
-from demur._session import INPUT, OUTPUT, options
+from demur._session import INPUT, OUTPUT, give_back, options
+from demur_export import storing
 from demur_export.rounding import Gram
 
 Texts = Sequence[NDArray[np.int64]]
@@ -154,18 +156,11 @@ class _Sum:
 
 
 def _open(model: onnx.ModelProto) -> ort.InferenceSession:
-    _give_back()
-    return ort.InferenceSession(
-        model.SerializeToString(), options(_machine.cores()), providers=["CPUExecutionProvider"]
-    )
-
-
-def _give_back() -> None:
-    """Hand freed memory to the system, where the C library is glibc, which keeps it otherwise.
-
-    Of a large model that was gigabytes of PyTorch's and of sessions before, in blocks below glibc's growing threshold
-    (mallopt(3), M_MMAP_THRESHOLD).
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    give_back()  # of a large model gigabytes of PyTorch's and of sessions before
+    opened = partial(ort.InferenceSession, sess_options=options(_machine.cores()), providers=["CPUExecutionProvider"])
+    if storing.size(model) <= storing.ONE_FILE:
+        return opened(model.SerializeToString())
+    with tempfile.TemporaryDirectory(prefix="demur-export-") as folder:
+        path = Path(folder) / "model.onnx"
+        storing.write(path, model)
+        return opened(str(path))

@@ -54,6 +54,7 @@ class Bundle:
         operating_points: Thresholds by name; `balanced` is the default.
         parity: What the export measured against PyTorch, or None.
         exported: Versions of what made the bundle.
+        weights: The file that `model` takes its weights from, or None where it holds them itself.
     """
 
     folder: Path
@@ -74,14 +75,15 @@ class Bundle:
     tokenizer: File
     parity: Mapping[str, Any] | None
     exported: Mapping[str, Any]
+    weights: File | None = None
 
     @property
     def files(self) -> tuple[File, ...]:
-        return (self.model, self.tokenizer)
+        return (self.model, self.tokenizer, *((self.weights,) if self.weights else ()))
 
     @property
     def size(self) -> int:
-        """Bytes of model and tokenizer together."""
+        """Bytes of all files together."""
         return sum(file.bytes for file in self.files)
 
     def check_sums(self) -> None:
@@ -156,6 +158,7 @@ def read(folder: Path) -> Bundle:
         template=Template(**raw["template"]),
         model=_file(path, raw, "model"),
         tokenizer=_file(path, raw, "tokenizer"),
+        weights=_file(path, raw, "weights") if "weights" in raw["files"] else None,
     )
     for file in bundle.files:
         file.check_size()

@@ -8,7 +8,7 @@ import numpy as np
 import tokenizers
 
 import demur
-from demur import _bundle, _machine, _session
+from demur import _bundle, _cache, _home, _machine, _session
 from demur.errors import BundleError
 
 
@@ -33,8 +33,15 @@ def examine() -> dict[str, Any]:
         "instruction_sets": list(_machine.instruction_sets()),
         "exact_int8_rewrite": _machine.int8_saturates(),
         "threads": _machine.cores(),
+        "cache": _examine_cache(),
         "bundles": [_examine_bundle(name) for name in _bundle.available()],
     }
+
+
+def _examine_cache() -> dict[str, Any]:
+    folder = _home.cache()
+    entries, size = _cache.held()
+    return {"folder": folder and str(folder), "entries": entries, "megabytes": round(size / 1e6, 1)}
 
 
 def _examine_bundle(name: str) -> dict[str, Any]:
@@ -60,6 +67,10 @@ def lines(report: dict[str, Any]) -> list[str]:
         ("int8 products", "rewritten, as they would overflow" if report["exact_int8_rewrite"] else "exact as they are"),
         ("threads", f"{report['threads']} for one text, {report['threads']} workers for many"),
     ]
+    cache = report["cache"]
+    kept = f"{cache['folder']} ({cache['entries']} bundles made ready, {cache['megabytes']:,.0f} MB; "
+    off = f"{_home.CACHE}={_home.OFF} keeps none)"
+    shown.append(("cache", f"{kept}{off}" if cache["folder"] else "none, bundles are made ready at each loading"))
     for bundle in report["bundles"]:
         state = f"intact (sha256 {bundle['sha256'][:12]}...)" if bundle["intact"] else f"DAMAGED: {bundle['fault']}"
         shown.append((f"bundle {bundle['name']}", state))

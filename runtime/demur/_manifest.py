@@ -16,7 +16,8 @@ from demur.errors import (
 )
 
 MANIFEST = "demur.json"
-FORMAT = 1
+# 2 is 1 with the weights in a file of their own, as a graph of many has them.
+FORMAT = 2
 RECIPES = ("fp32", "int8", "int8-row", "int8-weights", "fp16")
 ROLES = ("system", "user", "assistant")
 LEAST_TOKENS = 16
@@ -34,6 +35,7 @@ class Each:
 
 
 _FILE = {"path": str, "bytes": int, "sha256": str}
+_FILES = {"model": _FILE, "tokenizer": _FILE}
 _SCHEMA: dict[str, Any] = {
     "format": int,
     "name": str,
@@ -49,7 +51,7 @@ _SCHEMA: dict[str, Any] = {
     "refusal": int,
     "template": {"roles": Each(dict, str), "separator": str, "ellipsis": str},
     "operating_points": Each(dict, (float, int)),
-    "files": {"model": _FILE, "tokenizer": _FILE},
+    "files": _FILES,
     "parity": (dict, type(None)),
     "exported": dict,
 }
@@ -73,7 +75,8 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise WrongTypeError(f"{path}: the whole file is {_kind(raw)}, expected an object")
     _check_format(path, raw)
-    _check(path, raw, _SCHEMA, "")
+    schema = _SCHEMA | {"files": _FILES | {"weights": _FILE}} if raw.get("format") == FORMAT else _SCHEMA
+    _check(path, raw, schema, "")
     _check_values(path, raw)
     return raw
 

@@ -1,14 +1,16 @@
 """Token ids to logits. The only module that imports `onnxruntime`."""
 
 import os
+import platform
 import threading
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from demur import _machine
+from demur import _cache, _machine
 from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
 
@@ -18,11 +20,19 @@ MASK = "attention_mask"
 OUTPUT = "logits"
 # The graph's own record of how many tokens it has positions for.
 LIMIT = "max_tokens"
+# The graph's own record of the sha256 of the file that its weights are in.
+WEIGHTS = "weights_sha256"
 
 # Every configuration key that demur sets. onnxruntime takes a misspelt key without a word, so a test looks
 # each of them up in the library itself.
 NO_SPINNING = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 EXACT_INT8 = {"session.x64quantprecision": "1"}
+# Have a session written as it is when it is ready to run, with the weights as this processor multiplies them.
+PREPACKED = {
+    "session.save_external_prepacked_constant_initializers": "1",
+    "session.optimized_model_external_initializers_file_name": _cache.WEIGHTS,
+    "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
+}
 
 # An int8 product has no CUDA kernel: such a graph would run on the CPU under CUDA's name.
 _CUDA_RECIPES = ("fp32", "fp16")
@@ -51,19 +61,25 @@ class Session(Protocol):
 class OnnxSession:
     """A bundle's graph in onnxruntime. Safe to share among threads; a forked child opens it anew.
 
+    Weights that have a file of their own are mapped into memory. onnxruntime keeps a copy of most, in the order in
+    which the processor multiplies them, so that the first session on a machine writes these too (`demur._cache`),
+    and every session maps what was written.
+
     Args:
         bundle: The bundle: its recipe decides where the graph can run, its labels and limit must be the graph's.
         device: `cpu` or `cuda`.
         threads: Threads for one run.
+        cached: Whether to write and to map what is ready to run.
 
     Raises:
         DeviceError: The device asked for is not the one that would run.
         ModelError: The file is no graph, or not one with a bundle's input, outputs and limit.
     """
 
-    def __init__(self, bundle: Bundle, device: str, threads: int) -> None:
-        self._path, self._device, self._threads = bundle.model.path, device, threads
-        self._labels, self._max_tokens = len(bundle.labels), bundle.max_tokens
+    def __init__(self, bundle: Bundle, device: str, threads: int, cached: bool = True) -> None:
+        self._bundle, self._device, self._threads = bundle, device, threads
+        self._path = bundle.model.path
+        self._cached = cached and device == "cpu" and bundle.weights is not None
         _check_device(device, bundle.recipe)
         self._lock = threading.Lock()
         self._abandoned: list[Any] = []
@@ -95,7 +111,7 @@ class OnnxSession:
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA's libraries as pip installs them, where no search path leads
         try:
-            session = ort.InferenceSession(str(self._path), options(self._threads), providers=[provider])
+            session = self._create(provider)
         except Exception as error:  # onnxruntime's exceptions share no base but Exception
             raise ModelError(f"{self._path}: onnxruntime can't load this graph ({error})") from error
         if session.get_providers()[0] != provider:
@@ -112,16 +128,53 @@ class OnnxSession:
         self._check_manifest(session)
         self._session, self._masked, self._pid = session, MASK in inputs, os.getpid()
 
+    def _create(self, provider: str) -> ort.InferenceSession:
+        """Create the session, from what is ready to run where that can be had."""
+        made = options(self._threads)
+        ready = _cache.graph(self._key(), 3 * self._bundle.size, self._make_ready) if self._cached else None
+        if ready is not None:
+            try:
+                return ort.InferenceSession(str(ready), made, providers=[provider])
+            except Exception:  # the bundle itself may yet do
+                _cache.forget(ready)
+        return ort.InferenceSession(str(self._path), made, providers=[provider])
+
+    def _key(self) -> dict[str, Any]:
+        """Return all that decides what is ready to run; the graph's sha256 covers its weights."""
+        return {
+            "bundle": self._bundle.model.sha256,
+            "onnxruntime": version(),
+            "machine": platform.machine(),
+            "instruction_sets": list(_machine.instruction_sets()),
+            "exact_int8": _machine.int8_saturates(),
+        }
+
+    def _make_ready(self, folder: Path) -> bool:
+        """Write what is ready to run, and tell whether any weight was put in another order for it."""
+        assert self._bundle.weights is not None
+        # subtle: damaged weights would outlive the repair of the bundle, which may be loading with them this moment.
+        self._bundle.check_sums()
+        made = options(1)
+        made.optimized_model_filepath = str(folder / _cache.GRAPH)
+        for key, value in PREPACKED.items():
+            made.add_session_config_entry(key, value)
+        ort.InferenceSession(str(self._path), made, providers=[_PROVIDERS["cpu"]])
+        return (folder / _cache.WEIGHTS).stat().st_size > 1.1 * self._bundle.weights.bytes
+
     def _check_manifest(self, session: ort.InferenceSession) -> None:
-        labels = session.get_outputs()[0].shape[-1]
-        if isinstance(labels, int) and labels != self._labels:
+        labels, named = session.get_outputs()[0].shape[-1], len(self._bundle.labels)
+        if isinstance(labels, int) and labels != named:
+            raise ModelError(f"{self._path}: the graph has {labels} outputs, but the manifest names {named} labels")
+        facts, max_tokens = session.get_modelmeta().custom_metadata_map, self._bundle.max_tokens
+        if LIMIT in facts and int(facts[LIMIT]) < max_tokens:
             raise ModelError(
-                f"{self._path}: the graph has {labels} outputs, but the manifest names {self._labels} labels"
+                f"{self._path}: the graph reads {facts[LIMIT]} tokens, but the manifest's max_tokens is {max_tokens}"
             )
-        limit = session.get_modelmeta().custom_metadata_map.get(LIMIT)
-        if limit is not None and int(limit) < self._max_tokens:
+        weights = self._bundle.weights
+        if facts.get(WEIGHTS) != (weights.sha256 if weights else None):
             raise ModelError(
-                f"{self._path}: the graph reads {limit} tokens, but the manifest's max_tokens is {self._max_tokens}"
+                f"{self._path}: the graph is for weights of sha256 {facts.get(WEIGHTS)}, but the manifest records "
+                f"{weights.sha256 if weights else None}; copy the bundle again"
             )
 
     def _reopen(self) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from demur import _machine
 from demur._session import MASK, NO_SPINNING, OUTPUT
 from demur.errors import ParityError
-from demur_export import checkpoint, convert, parity, quantize
+from demur_export import checkpoint, convert, parity, quantize, storing
 from demur_export.checkpoint import Checkpoint
 from demur_export.graph.masked import IDS, TYPES, masked
 from demur_export.graph.parameters import Parameters
@@ -93,7 +93,7 @@ def write(
     if recipe in UNQUANTISED:
         recipe = _OTHERWISE
         quantised = quantize.RECIPES[recipe](made.graph, calibration).model
-    (folder / QUANTISED).write_bytes(masked(quantised, _types(made.source)).SerializeToString())
+    storing.write(folder / QUANTISED, masked(quantised, _types(made.source)), storing.ONE_FILE)
     record: dict[str, Any] = {}
     for file, by in ((MODEL, "fp32"), (QUANTISED, recipe)):
         found = parity.compare(padded_logits(folder / file, texts, padding), reference, made.source.refusal)
@@ -104,7 +104,7 @@ def write(
             except ParityError as error:
                 raise ParityError(f"{FOLDER}/{MODEL}: {error}") from error
         elif (broken := parity.broken(found)) and not made.accepted:
-            (folder / file).unlink()
+            storing.remove(folder / file)
             record[file]["left out"] = f"recipe {by} falls short of PyTorch on {found.texts} texts: {broken}"
             say(f"{FOLDER}/{file} is left out: {record[file]['left out']}")
     (folder / card.NAME).write_text(card.render(manifest, record), encoding="utf-8")
@@ -158,7 +158,7 @@ def _write_fp32(path: Path, made: Made) -> None:
     if made.pruned is None and not made.with_table:
         convert.write(made.source, path)
     else:
-        path.write_bytes(masked(made.graph, _types(made.source)).SerializeToString())
+        storing.write(path, masked(made.graph, _types(made.source)), storing.ONE_FILE)
 
 
 def _types(source: Checkpoint) -> NDArray[np.float32] | None:
