@@ -1,16 +1,22 @@
 """Token ids to logits. The only module that imports `onnxruntime`."""
 
+from __future__ import annotations
+
+import ctypes
 import os
+import sys
 import threading
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from demur import _machine
 from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 INPUT = "token_ids"
 # The second input of a graph that takes padded texts: 1 where a token is real, 0 where it pads.
@@ -111,6 +117,7 @@ class OnnxSession:
             )
         self._check_manifest(session)
         self._session, self._masked, self._pid = session, MASK in inputs, os.getpid()
+        _give_back()
 
     def _check_manifest(self, session: ort.InferenceSession) -> None:
         labels = session.get_outputs()[0].shape[-1]
@@ -158,6 +165,15 @@ def options(threads: int, saturating: bool | None = None) -> ort.SessionOptions:
     for key, value in config.items():
         made.add_session_config_entry(key, value)
     return made
+
+
+def _give_back() -> None:
+    """Give what creating a session has freed back to the system, where the C library can (glibc's `malloc_trim`).
+
+    A graph is parsed into many small pieces whose places nothing else fills: 7 MB of demur-mini's process.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def providers() -> list[str]:
