@@ -33,8 +33,7 @@ from demur._bundle import Bundle
 Samples = dict[str, dict[int, list[float]]]  # milliseconds by peer, length and round
 
 MOST_ROUNDS, LEAST_ROUNDS, WARM_UP = 120, 10, 3
-BUDGET_S = 220.0
-COLD_RUNS = 5
+BUDGET_S, COLD_RUNS = 220.0, 5
 FASTER_THAN_TRANSFORMERS, AT_TOKENS, ABOVE_BARE = 3.5, 64, 0.08
 
 
@@ -52,6 +51,7 @@ def sample(
         texts: By length; each round takes the next one.
         rounds: How many; None for as many as `seconds` hold, from `least` to `MOST_ROUNDS`.
         seconds: Those of the warming up included.
+        least: Rounds, however long they take.
     """
     samples: Samples = {name: {tokens: [] for tokens in texts} for name in judges}
     order, names = random.Random(common.SEED), list(judges)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 import pytest
-
 from _ceilings import NODES
+
 from demur import _session
 from demur._bundle import find, read
 from demur._classifier import Classifier

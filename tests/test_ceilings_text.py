@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 import _ceilings as ceilings
+import pytest
 from _ceilings import PROMPT, REPLY, calls
+
 from demur import Classifier
 from demur._bundle import find, read
 from demur._tokenizer import Span, Tokenizer
@@ -88,13 +88,16 @@ def test_a_known_text_takes_few_bytes(model: Classifier) -> None:
 
 def test_nothing_of_a_known_text_is_kept(model: Classifier) -> None:
     judge = known(model)
-    judge()
-    gc.collect()
-    before = sys.getallocatedblocks()
-    for _ in range(20):
-        judge()
-    gc.collect()
-    assert sys.getallocatedblocks() - before < 20
+    kept = []
+    for _ in range(4):
+        gc.collect()
+        before = sys.getallocatedblocks()
+        for _ in range(20):
+            judge()
+        gc.collect()
+        kept.append(sys.getallocatedblocks() - before)
+    # subtle: the interpreter's own caches fill up at first; what is kept of each text would tell every time.
+    assert min(kept) < 20
 
 
 def test_a_known_word_is_not_encoded_again() -> None:
