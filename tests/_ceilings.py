@@ -48,14 +48,14 @@ NODES = Counter(
     }
 )
 
-# `check` of a text whose words are known: demur's own functions that are called (51), functions of C that these call
-# (43), and the most bytes that Python holds for it at a time (3,012).
-CALLS, CALLS_OF_C, BYTES = 56, 48, 4_000
-# A reply of 10 MB and a model of 512 tokens: characters that the tokenizer is given, and bytes held at a time
-# (766,676).
-CHARACTERS_OF_10_MB, BYTES_FOR_10_MB = 40_000, 1_000_000
-# Bytes that a remembered word takes, its own and its token ids' (168).
-BYTES_OF_A_WORD = 190
+# `check` of a text whose words are known: demur's own functions that are called (50), functions of C that these call
+# (42), and the most bytes that Python holds for it at a time (4,124).
+CALLS, CALLS_OF_C, BYTES = 54, 46, 4_600
+# A reply of 10 MB and a model of 512 tokens: characters that the tokenizer is given (18,232), and bytes held at a
+# time (766,676).
+CHARACTERS_OF_10_MB, BYTES_FOR_10_MB = 20_000, 1_000_000
+# Bytes that a remembered word takes, its own and its token ids' (159).
+BYTES_OF_A_WORD = 175
 
 _FOLDER = str(Path(demur.__file__).parent)
 

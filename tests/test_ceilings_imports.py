@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 # Of the standard library, beyond what numpy, onnxruntime and tokenizers bring: their underscored parts aside.
-STANDARD = {"copy", "dataclasses", "fnmatch", "glob", "ipaddress", "ntpath", "pathlib", "string", "threading", "urllib"}
+STANDARD = "copy dataclasses errno fnmatch glob ipaddress ntpath pathlib string threading urllib"
+STANDARD = set(STANDARD.split())
 LOADING = {"hashlib"}
 DEMUR = "_batches _bundle _classifier _conversation _elide _home _load _machine _manifest _markers _reader _session"
 DEMUR = {f"demur.{name}" for name in f"{DEMUR} _stream _template _tokenizer _verdict _words errors".split()}
