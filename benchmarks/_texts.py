@@ -51,7 +51,7 @@ def read_pool(folder: Path) -> Pool:
     files = sorted(folder.glob("eval_*.jsonl.gz"))
     if not files:
         print(f"{folder}: no eval_*.jsonl.gz there; texts come from demur's own corpus instead", file=sys.stderr)
-        return Pool(_exchanges(read_rows(OWN)), "rows from demur's own corpus, for want of the labelled sets")
+        return Pool(own_rows(), "rows from demur's own corpus, for want of the labelled sets")
     rows = _exchanges(row for path in files for row in read_rows(path))
     origin = f"rows from {', '.join(path.name for path in files)}"
     if (folder / "train.jsonl.gz").exists():
@@ -60,6 +60,11 @@ def read_pool(folder: Path) -> Pool:
         rows += [train[i] for i in sorted(drawn)]
         origin += f", half of all from train.jsonl.gz (seed {SEED})"
     return Pool(rows, origin)
+
+
+def own_rows() -> list[Row]:
+    """Return the exchanges of demur's own corpus, which are there wherever demur is installed."""
+    return _exchanges(read_rows(OWN))
 
 
 def _exchanges(rows: Any) -> list[Row]:

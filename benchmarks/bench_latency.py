@@ -33,27 +33,34 @@ from demur._bundle import Bundle
 Samples = dict[str, dict[int, list[float]]]  # milliseconds by peer, length and round
 
 MOST_ROUNDS, LEAST_ROUNDS, WARM_UP = 120, 10, 3
-BUDGET_S = 220.0
-COLD_RUNS = 5
+BUDGET_S, COLD_RUNS = 220.0, 5
 FASTER_THAN_TRANSFORMERS, AT_TOKENS, ABOVE_BARE = 3.5, 64, 0.08
 
 
-def sample(judges: Mapping[str, Judge], texts: Mapping[int, Sequence[str]], rounds: int | None) -> Samples:
+def sample(
+    judges: Mapping[str, Judge],
+    texts: Mapping[int, Sequence[str]],
+    rounds: int | None,
+    seconds: float = BUDGET_S,
+    least: int = LEAST_ROUNDS,
+) -> Samples:
     """Time every peer on every length, round after round.
 
     Args:
         judges: Each peer's function of a text.
         texts: By length; each round takes the next one.
-        rounds: How many; None for as many as `BUDGET_S` holds, from `LEAST_ROUNDS` to `MOST_ROUNDS`.
+        rounds: How many; None for as many as `seconds` hold, from `least` to `MOST_ROUNDS`.
+        seconds: Those of the warming up included.
+        least: Rounds, however long they take.
     """
     samples: Samples = {name: {tokens: [] for tokens in texts} for name in judges}
     order, names = random.Random(common.SEED), list(judges)
-    until = time.monotonic() + BUDGET_S
+    until = time.monotonic() + seconds
     # subtle: a full collection looks at all that torch and transformers hold and would fall on whoever is timed.
     gc.collect()
     gc.freeze()
     for i in range(-WARM_UP, MOST_ROUNDS if rounds is None else rounds):
-        if rounds is None and i >= LEAST_ROUNDS and time.monotonic() > until:
+        if rounds is None and i >= least and time.monotonic() > until:
             break
         for tokens, of_length in texts.items():
             before, text = of_length[(i - 1) % len(of_length)], of_length[i % len(of_length)]
@@ -68,6 +75,11 @@ def sample(judges: Mapping[str, Judge], texts: Mapping[int, Sequence[str]], roun
                 if i >= 0:
                     samples[name][tokens].append(round(took * 1e3, 4))
     return samples
+
+
+def to_bare(samples: Samples) -> dict[int, float]:
+    """Return demur's time as a multiple of its bare session's by length: the median over the rounds."""
+    return {n: float(np.median(np.divide(took, samples[BARE][n]))) for n, took in samples[DEMUR].items()}
 
 
 def summarise(samples: Samples) -> dict[str, dict[int, dict[str, float]]]:
@@ -99,7 +111,7 @@ def targets(samples: Samples, found: dict[str, dict[int, dict[str, float]]]) -> 
         made.append(Target(aim, f"{ratio:.2f}x, at {worst}", ratio >= 1))
     else:
         made.append(Target(aim, "–", None))
-    above = {n: float(np.median(np.divide(took, samples[BARE][n]))) - 1 for n, took in samples[DEMUR].items()}
+    above = {tokens: ratio - 1 for tokens, ratio in to_bare(samples).items()}
     worst = max(above, key=lambda tokens: above[tokens])
     aim = f"at most {ABOVE_BARE:.0%} above the bare session at every length"
     return [*made, Target(aim, f"{above[worst]:+.1%}, at {worst}", above[worst] <= ABOVE_BARE)]

@@ -7,13 +7,13 @@ import onnxruntime as ort
 import pytest
 
 import demur
-from demur import _session
+from demur import _ready, _session
 from demur._bundle import find, read
 from demur._session import OnnxSession
 from demur.errors import DeviceError, ModelError
 
 
-@pytest.mark.parametrize("key", sorted(_session.NO_SPINNING | _session.EXACT_INT8))
+@pytest.mark.parametrize("key", sorted(_session.NO_SPINNING | _session.EXACT_INT8 | _ready.PREPACKED))
 def test_every_configuration_key_is_one_that_onnxruntime_knows(key: str) -> None:
     libraries = [p for p in Path(ort.__file__).parent.glob("capi/*") if ".so" in p.name or p.suffix in (".pyd", ".dll")]
     assert any(key.encode() in library.read_bytes() for library in libraries)

@@ -1,11 +1,16 @@
 """Which texts share a run where that gains something, as it does on a GPU, and how they are padded to one length."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from demur._session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def plan(lengths: Sequence[int], budget: int, *, padded: bool) -> list[list[int]]:

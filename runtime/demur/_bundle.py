@@ -1,13 +1,12 @@
 """Folder to validated bundle."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import demur_models
-from demur import _catalogue, _home, _manifest
+from demur import _home, _manifest
 from demur._manifest import MANIFEST
 from demur._template import Template
 from demur.errors import ChecksumError, MissingFileError, ModelNotFoundError, TruncatedFileError, UnsafePathError
@@ -33,6 +32,9 @@ class File:
 
     def check_sum(self) -> None:
         """Raise ChecksumError unless the file's contents are the recorded ones."""
+        # subtle: imported here, since it loads OpenSSL, and `load` calls this beside its own work.
+        import hashlib
+
         with self.path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != self.sha256:
@@ -124,6 +126,8 @@ def find(model: str | Path | None) -> Path:
 
 
 def _missing(model: str, named: Mapping[str, Path]) -> str:
+    from demur import _catalogue
+
     catalogue = _catalogue.entries()
     if model in catalogue:
         entry = catalogue[model]

@@ -1,5 +1,7 @@
 """The whole flow: conversation -> turns -> text -> ids -> logits -> Verdict."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +16,6 @@ from demur._conversation import Conversation, from_messages, from_prompt, from_r
 from demur._elide import Fitted
 from demur._manifest import LEAST_TOKENS
 from demur._reader import Reader
-from demur._remember import Remembering
 from demur._session import Session
 from demur._stream import in_windows, or_error, ordered_map, raising
 from demur._tokenizer import Tokenizer
@@ -85,7 +86,7 @@ class Classifier:
         """The model's own labels, by output."""
         return self._bundle.labels
 
-    def truncated(self, max_tokens: int) -> "Classifier":
+    def truncated(self, max_tokens: int) -> Classifier:
         """Return this classifier reading only the beginning of a reply, as pipelines that truncate do.
 
         The rest of a longer reply is cut off, not its middle elided, and prompts and earlier turns aren't read. The
@@ -106,7 +107,7 @@ class Classifier:
         made._truncate, made._reader = max_tokens, Reader(self._bundle, self._tokenizer, max_tokens)
         return made
 
-    def remembering(self, texts: int) -> "Classifier":
+    def remembering(self, texts: int) -> Classifier:
         """Return this classifier remembering the logits of the last texts, so that a text that comes again isn't run.
 
         The two classifiers share their sessions. Where texts share runs nothing is remembered.
@@ -116,6 +117,8 @@ class Classifier:
         """
         if self.shares_runs:
             return self
+        from demur._remember import Remembering
+
         made = object.__new__(Classifier)
         made.__dict__ |= self.__dict__
         made._single = Remembering(self._one_thread(), texts)

@@ -1,7 +1,6 @@
 """Segments to token ids within a model's budget: what does not fit is left out of the middle, never off the end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from demur._markers import clean_surrogates
@@ -105,8 +104,7 @@ def cut_off(segment: Segment, tokenizer: Tokenizer, max_tokens: int, clean: Clea
     return Fitted(text, kept, total - len(kept))
 
 
-@dataclass(frozen=True)
-class _Measured:
+class _Measured(NamedTuple):
     """A segment, cleaned, with the places of the tokens near its two ends.
 
     A content within two windows is `front` and `back` both; of a longer one they are its two ends.

@@ -1,18 +1,22 @@
-"""Token ids to logits. The only module that imports `onnxruntime`."""
+"""Token ids to logits. But for `demur._ready` the only module that imports `onnxruntime`."""
 
+from __future__ import annotations
+
+import ctypes
 import os
-import platform
+import sys
 import threading
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from demur import _cache, _machine
+from demur import _machine
 from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 INPUT = "token_ids"
 # The second input of a graph that takes padded texts: 1 where a token is real, 0 where it pads.
@@ -27,18 +31,12 @@ WEIGHTS = "weights_sha256"
 # each of them up in the library itself.
 NO_SPINNING = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 EXACT_INT8 = {"session.x64quantprecision": "1"}
-# Have a session written as it is when it is ready to run, with the weights as this processor multiplies them.
-PREPACKED = {
-    "session.save_external_prepacked_constant_initializers": "1",
-    "session.optimized_model_external_initializers_file_name": _cache.WEIGHTS,
-    "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
-}
 
 # An int8 product has no CUDA kernel: such a graph would run on the CPU under CUDA's name.
 _CUDA_RECIPES = ("fp32", "fp16")
 # The two packages share a folder, so that of the one for CUDA has to be written last.
 CUDA_PIP = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'"
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Session(Protocol):
@@ -62,7 +60,7 @@ class OnnxSession:
     """A bundle's graph in onnxruntime. Safe to share among threads; a forked child opens it anew.
 
     Weights that have a file of their own are mapped into memory. onnxruntime keeps a copy of most, in the order in
-    which the processor multiplies them, so that the first session on a machine writes these too (`demur._cache`),
+    which the processor multiplies them, so that the first session on a machine writes these too (`demur._ready`),
     and every session maps what was written.
 
     Args:
@@ -107,7 +105,7 @@ class OnnxSession:
         return logits
 
     def _open(self) -> None:
-        provider = _PROVIDERS[self._device]
+        provider = PROVIDERS[self._device]
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA's libraries as pip installs them, where no search path leads
         try:
@@ -127,39 +125,17 @@ class OnnxSession:
             )
         self._check_manifest(session)
         self._session, self._masked, self._pid = session, MASK in inputs, os.getpid()
+        give_back()
 
     def _create(self, provider: str) -> ort.InferenceSession:
         """Create the session, from what is ready to run where that can be had."""
         made = options(self._threads)
-        ready = _cache.graph(self._key(), 3 * self._bundle.size, self._make_ready) if self._cached else None
-        if ready is not None:
-            try:
-                return ort.InferenceSession(str(ready), made, providers=[provider])
-            except Exception:  # the bundle itself may yet do
-                _cache.forget(ready)
+        if self._cached:
+            from demur import _ready  # of small bundles nothing is kept, and they load without what keeping takes
+
+            if (ready := _ready.session(self._bundle, made)) is not None:
+                return ready
         return ort.InferenceSession(str(self._path), made, providers=[provider])
-
-    def _key(self) -> dict[str, Any]:
-        """Return all that decides what is ready to run; the graph's sha256 covers its weights."""
-        return {
-            "bundle": self._bundle.model.sha256,
-            "onnxruntime": version(),
-            "machine": platform.machine(),
-            "instruction_sets": list(_machine.instruction_sets()),
-            "exact_int8": _machine.int8_saturates(),
-        }
-
-    def _make_ready(self, folder: Path) -> bool:
-        """Write what is ready to run, and tell whether any weight was put in another order for it."""
-        assert self._bundle.weights is not None
-        # subtle: damaged weights would outlive the repair of the bundle, which may be loading with them this moment.
-        self._bundle.check_sums()
-        made = options(1)
-        made.optimized_model_filepath = str(folder / _cache.GRAPH)
-        for key, value in PREPACKED.items():
-            made.add_session_config_entry(key, value)
-        ort.InferenceSession(str(self._path), made, providers=[_PROVIDERS["cpu"]])
-        return (folder / _cache.WEIGHTS).stat().st_size > 1.1 * self._bundle.weights.bytes
 
     def _check_manifest(self, session: ort.InferenceSession) -> None:
         labels, named = session.get_outputs()[0].shape[-1], len(self._bundle.labels)
@@ -213,6 +189,15 @@ def options(threads: int, saturating: bool | None = None) -> ort.SessionOptions:
     return made
 
 
+def give_back() -> None:
+    """Give what creating a session has freed back to the system, where the C library can (glibc's `malloc_trim`).
+
+    A graph is parsed into many small pieces whose places nothing else fills: 7 MB of demur-mini's process.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def providers() -> list[str]:
     """Return the providers that this onnxruntime offers."""
     return list(ort.get_available_providers())
@@ -224,16 +209,16 @@ def version() -> str:
 
 
 def _check_device(device: str, recipe: str) -> None:
-    if device not in _PROVIDERS:
-        raise DeviceError(f"device {device!r} is unknown; use one of {', '.join(map(repr, _PROVIDERS))}")
+    if device not in PROVIDERS:
+        raise DeviceError(f"device {device!r} is unknown; use one of {', '.join(map(repr, PROVIDERS))}")
     if device == "cuda":
         if recipe not in _CUDA_RECIPES:
             raise DeviceError(
                 f"a bundle of recipe {recipe} runs on the CPU only; for CUDA export one with --recipe fp32 --padded, "
                 "or use device='cpu'"
             )
-        if _PROVIDERS[device] not in providers():
+        if PROVIDERS[device] not in providers():
             raise DeviceError(
-                f"this onnxruntime offers {', '.join(providers())} and no {_PROVIDERS[device]}; "
+                f"this onnxruntime offers {', '.join(providers())} and no {PROVIDERS[device]}; "
                 f"{CUDA_PIP}, or use device='cpu'"
             )

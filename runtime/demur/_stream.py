@@ -1,7 +1,6 @@
 """Many items through one function: in order, in parallel, in bounded memory."""
 
 import contextlib
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -128,6 +127,7 @@ def _threaded(
 
 
 def _live(function: Callable[[_In], _Out], items: Iterable[_In], workers: int) -> Iterator[_Out]:
+    import queue
     from concurrent.futures import Future
 
     pool, stopped = _pool(workers), threading.Event()

@@ -13,7 +13,7 @@ _PUNCTUATION = re.escape(string.punctuation)
 _WORD, _MARK = f"[^\\s{_PUNCTUATION}]+", f"[{_PUNCTUATION}]"
 # Characters of the longest word that is remembered; what is longer is seldom met twice.
 _LONGEST = 40
-# Words remembered, at about 250 bytes each.
+# Words remembered, at about 170 bytes each.
 _MOST = 32_768
 
 EncodeWords = Callable[[Sequence[str]], list[list[int]]]
@@ -80,7 +80,8 @@ class WordMemory:
     def __init__(self, encode_words: EncodeWords, tags: Sequence[str], pieces: WordPieces | None = None) -> None:
         self._encode_words, self._pieces = encode_words, pieces
         self._part = re.compile("|".join([_WORD, *map(re.escape, tags), _MARK])).findall
-        self._known: dict[str, list[int]] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
+        self._numbers: dict[int, int] = {}
 
     def encode(self, text: str) -> list[int] | None:
         """Return the ids of `text`, special tokens left out; None if it has to be tokenised as a whole."""
@@ -96,7 +97,9 @@ class WordMemory:
         ids = list(chain.from_iterable([found[word] if word in found else known[word] for word in words]))
         if len(known) + len(found) > _MOST:
             self._known = {}
-        self._known.update((word, part) for word, part in found.items() if len(word) <= _LONGEST)
+        # subtle: an id is one number however many words have it, since the numbers would be the larger half.
+        one = self._numbers.setdefault
+        self._known.update((word, tuple(map(one, part, part))) for word, part in found.items() if len(word) <= _LONGEST)
         return ids
 
     def _encode_new(self, words: Sequence[str]) -> dict[str, list[int]]:

@@ -6,15 +6,18 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import demur
-from demur import _bundle, _catalogue, _cli_bulk
+from demur import _bundle, _cli_bulk
 from demur._load import load, threshold_of
 from demur._package import options as package
 from demur._report import _parser as _report
 from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
+
+if TYPE_CHECKING:
+    from demur._catalogue import Entry
 
 _REFUSED, _ANSWERED = 1, 0
 _FAULT, _INTERRUPTED = 2, 130
@@ -123,6 +126,8 @@ def _messages(name: str, text: str) -> Any:
 
 
 def _models(options: argparse.Namespace) -> int:
+    from demur import _catalogue
+
     rows = []
     status = 0
     folders = _bundle.available()
@@ -156,7 +161,7 @@ def _facts(bundle: _bundle.Bundle) -> dict[str, Any]:
     }
 
 
-def _prospect(entry: _catalogue.Entry) -> dict[str, Any]:
+def _prospect(entry: "Entry") -> dict[str, Any]:
     """A model of the catalogue that has no bundle here yet, in the same terms."""
     return {
         "name": entry.name,
