@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import demur_models
 from demur import _home, _manifest
@@ -12,8 +12,7 @@ from demur._template import Template
 from demur.errors import ChecksumError, MissingFileError, ModelNotFoundError, TruncatedFileError, UnsafePathError
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """A file of the bundle, and what it must be."""
 
     path: Path

@@ -1,9 +1,8 @@
 """Validates `demur.json`. Every check names the file, the key, what was found and what was expected."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from demur.errors import (
     ManifestSyntaxError,
@@ -26,8 +25,7 @@ LEAST_TOKENS = 16
 # alone is free-form.
 
 
-@dataclass(frozen=True)
-class Each:
+class Each(NamedTuple):
     """A list or a table whose values all have one type."""
 
     container: type
