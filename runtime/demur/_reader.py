@@ -100,7 +100,7 @@ class Reader:
         return self._count_structural(fitted.ids) > spelled + self._added
 
     def _count_structural(self, ids: Sequence[int]) -> int:
-        return sum(i in self._structural_ids for i in ids)
+        return sum(map(self._structural_ids.__contains__, ids))
 
 
 def _check_room(bundle: Bundle, tokenizer: Tokenizer) -> None:

@@ -150,7 +150,7 @@ def where(row: Row, several: bool) -> dict[str, Any]:
     return {"file": row.file, **place} if several else place
 
 
-def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[bytes], bool]:
+def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[bytes | memoryview], bool]:
     if isinstance(row, Line):
         if outcome is None and row.error is None:
             return [_jsonl.compact(row.text)], False
