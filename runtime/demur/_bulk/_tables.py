@@ -15,6 +15,8 @@ from demur.errors import InputError
 # Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
 _ROWS, _BYTES = 64, 1 << 20
 _BUFFER = 1 << 20
+# pyarrow's cells of text.
+_TEXTS = ("StringScalar", "LargeStringScalar", "StringViewScalar")
 
 
 class TableRow(NamedTuple):
@@ -43,7 +45,7 @@ class TableRow(NamedTuple):
         return True
 
     def judged(self) -> dict[str, Any]:
-        values = {name: self.batch.column(name)[self.at].as_py() for name in self.wanted}
+        values = {name: _value(self.batch.column(name)[self.at]) for name in self.wanted}
         if self.max_bytes is not None:
             size = _text_bytes(values)
             if size > self.max_bytes:
@@ -115,6 +117,7 @@ def rows(
             number += 1
             yield TableRow(file, number, batch, i, wanted, size, max_bytes)
         consumed.done += share
+        del batch  # subtle: else two are held while the next one is read
 
 
 def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
@@ -128,7 +131,9 @@ def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
             each = about.total_byte_size // max(1, about.num_rows) + 1
             batch_size = max(1, min(_ROWS, _BYTES // each))
             for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
-                yield batch, on_disk * batch.num_rows // total
+                share = on_disk * batch.num_rows // total
+                yield batch, share
+                del batch
 
 
 def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
@@ -150,6 +155,17 @@ def _arrow(stream: io.BufferedReader) -> Any:
     ipc = need("pyarrow", "data", "an Arrow file").ipc
     head = stream.peek(6)[:6]
     return ipc.open_file(stream) if head == b"ARROW1" else ipc.open_stream(stream)
+
+
+def _value(cell: Any) -> Any:
+    """Return a cell's value. A text is read from where it lies, as `as_py` makes a copy of its bytes first."""
+    if type(cell).__name__ not in _TEXTS:
+        return cell.as_py()
+    buffer = cell.as_buffer()
+    try:
+        return None if buffer is None else str(buffer, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}") from error
 
 
 def _text_bytes(value: Any) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import IO, Any, Protocol
 
 from demur import _jsonl
-from demur._bulk import _verdict_columns
+from demur._bulk import _csv, _verdict_columns
 from demur._bulk._csv import Head, Record
 from demur._bulk._lines import Line
 from demur._bulk._outcome import Outcome
@@ -95,8 +95,9 @@ class Csv:
         if isinstance(row, Record) and row.head.delimiter == self._delimiter and row.head.names == self._kept:
             whole = len(row.values) == len(self._kept)
             if whole or not added:
-                between = self._delimiter if added else ""
-                self._write(row.text.rstrip("\r\n") + between + self._line(added))
+                for piece in _csv.encoded(row.text, _csv.without_break(row.text)):  # a long row isn't copied
+                    self._stream.write(piece)
+                self._write((self._delimiter if added else "") + self._line(added))
                 return failed
         cells, beyond = self._values(row)
         self._write(self._line([*cells, *added, *beyond]))
