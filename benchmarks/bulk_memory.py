@@ -1,7 +1,7 @@
 """How much memory does a long run take? A million rows of any lengths, and rows of 50 MB, from file to file.
 
     python benchmarks/bulk_memory.py [--rows 1000000] [--lengths short 10k tail start middle end twins]
-        [--kinds jsonl jsonl.gz jsonl.zst csv parquet] [--long 50000000] [--letters x] [--group 100000] [--report]
+        [--kinds jsonl jsonl.gz jsonl.zst csv parquet] [--long 50000000] [--letters TEXT] [--group 100000] [--report]
 
 `short` rows have 40 characters, `10k` rows 10,000, the lengths of `tail` are log-normal up to a million characters, and
 the others are short rows with one of `--long` characters at the start, in the middle or at the end, or two in the
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--lengths", nargs="+", choices=LENGTHS, default=LENGTHS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--long", type=int, default=50_000_000, help="characters of a long row")
-    parser.add_argument("--letters", default="x", help="what a long row is made of")
+    parser.add_argument("--letters", help="what a long row is made of (default: noise)")
     parser.add_argument("--group", type=int, default=100_000, help="rows of a row group")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--max-row-bytes", type=int)
@@ -121,7 +121,8 @@ def _rows(lengths: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]
 
 
 def _long(options: argparse.Namespace) -> str:
-    letters: str = options.letters
+    # Noise, as what can be packed tightly hides what packing takes.
+    letters: str = options.letters or random.Random(0).randbytes(options.long // 2 + 1).hex()
     return (letters * (1 + options.long // len(letters)))[: options.long]
 
 

@@ -1,7 +1,10 @@
 """Rows written as Parquet or Arrow: those of a table in its own types, others in types that are found out."""
 
 import io
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from demur._bulk import _verdict_columns
@@ -40,6 +43,7 @@ class Table:
     ) -> None:
         self._pa = need("pyarrow", "data", f"{name.capitalize()} output")
         self._stream, self._name, self._every, self._codec = stream, name, every, codec or "snappy"
+        self._file = _file(self._pa, stream) if name == "parquet" else None
         self._texts = texts
         self._types = _types(self._pa, every)
         self._schema: Any = None if schema is None else self._without_ours(schema)
@@ -68,7 +72,20 @@ class Table:
         if self._writer is None:
             self._schema = self._pa.schema([])
             self._open()
-        self._writer.close()
+        with self._faults():
+            self._writer.close()
+            if self._file is not None:
+                self._file.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._file is None or isinstance(error, BrokenPipeError):
+                raise
+            fault = os.strerror(error.errno) if error.errno else error
+            raise DataError(f"{os.fsdecode(self._stream.name)}: {fault}") from error
 
     def _slice(self, row: TableRow) -> None:
         """Add a row of a batch to what is to be written: to the slice that ends before it, if there is one."""
@@ -98,10 +115,11 @@ class Table:
             table = self._pa.concat_tables([self._last, table])
         table = table.unify_dictionaries()
         self._last = table.slice(0, 0) if self._name == "arrow" else None
-        if self._name == "parquet":
-            self._writer.write_table(table, row_group_size=len(table))
-        else:
-            self._writer.write_table(table)
+        with self._faults():
+            if self._name == "parquet":
+                self._writer.write_table(table, row_group_size=len(table))
+            else:
+                self._writer.write_table(table)
         self._parts, self._rows, self._outcomes, self._bytes = [], [], [], 0
 
     def _table(self) -> Any:
@@ -137,8 +155,13 @@ class Table:
         if self._name == "parquet":
             parquet = need("pyarrow.parquet", "data", "Parquet output")
             others = [leaf for leaf in _leaves(parquet, schema) if leaf.partition(".")[0] not in self._texts]
+            target = self._stream if self._file is None else self._file
             self._writer = parquet.ParquetWriter(
-                self._stream, schema, compression=self._codec, use_dictionary=others, write_statistics=others
+                target,
+                schema,
+                compression=self._codec,
+                use_dictionary=others,
+                write_statistics=others,
             )
         else:
             options = self._pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
@@ -150,6 +173,15 @@ class Table:
 
     def _ours(self, name: str) -> bool:
         return self._every is not None and name != RAW and _verdict_columns.is_ours(name)
+
+
+def _file(pa: Any, stream: IO[bytes]) -> Any:
+    """Return pyarrow's own way into a regular file that is open and empty, None for anything else.
+
+    To a Python stream it gives each page as a copy, of a text of 50 MB another 50.
+    """
+    name = getattr(stream, "name", None)
+    return pa.OSFile(os.fsdecode(name), "wb") if isinstance(name, str | Path) and os.path.isfile(name) else None
 
 
 def _leaves(parquet: Any, schema: Any) -> list[str]:

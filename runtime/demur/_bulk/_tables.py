@@ -1,20 +1,19 @@
-"""Rows of Parquet and Arrow files, read a few at a time. With `_arrow_sink.py` the only importer of pyarrow."""
+"""Rows of Parquet and Arrow files. With `_parquet.py` and `_arrow_sink.py` the only importer of pyarrow."""
 
 import io
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demur._bulk import _parquet
 from demur._bulk._lines import too_long
 from demur._bulk._packing import Consumed
 from demur._bulk._row import mark
 from demur._extras import need
 from demur.errors import InputError
 
-# Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
-_ROWS, _BYTES = 64, 1 << 20
-_BUFFER = 1 << 20
 # pyarrow's cells of text.
 _TEXTS = ("StringScalar", "LargeStringScalar", "StringViewScalar")
 
@@ -72,11 +71,13 @@ class TableRow(NamedTuple):
 def spare_memory() -> None:
     """Let pyarrow take memory from the C library, in the whole process.
 
-    Of a row of 50 MB its own allocators keep what they were given, some 50 MB more.
+    Of a row of 50 MB its own allocators keep what they were given, some 150 MB more.
 
     Raises:
         DataExtraError: pyarrow is not installed.
     """
+    # subtle: readers of Parquet take memory from a pool that can only be named before pyarrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     pyarrow = need("pyarrow", "data", "a Parquet or Arrow file")
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 
@@ -111,29 +112,13 @@ def rows(
         DataExtraError: pyarrow is not installed.
     """
     number = 0
-    for batch, share in (_parquet_batches if name == "parquet" else _arrow_batches)(path):
+    for batch, share in (_parquet.batches if name == "parquet" else _arrow_batches)(path):
         size = batch.nbytes // max(1, batch.num_rows) + 1
         for i in range(batch.num_rows):
             number += 1
             yield TableRow(file, number, batch, i, wanted, size, max_bytes)
         consumed.done += share
         del batch  # subtle: else two are held while the next one is read
-
-
-def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
-    parquet = need("pyarrow.parquet", "data", "a Parquet file")
-    # subtle: without a buffer, and with reading ahead, whole column chunks come into memory; a file of one row group
-    # would be there as a whole.
-    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
-        total, on_disk = max(1, file.metadata.num_rows), path.stat().st_size
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            each = about.total_byte_size // max(1, about.num_rows) + 1
-            batch_size = max(1, min(_ROWS, _BYTES // each))
-            for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
-                share = on_disk * batch.num_rows // total
-                yield batch, share
-                del batch
 
 
 def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
@@ -145,8 +130,8 @@ def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
         before = 0
         for batch in batches:
             share, before = stream.tell() - before, stream.tell()
-            for at in range(0, batch.num_rows, _ROWS):
-                part = batch.slice(at, _ROWS)
+            for at in range(0, batch.num_rows, _parquet.ROWS):
+                part = batch.slice(at, _parquet.ROWS)
                 yield part, share * part.num_rows // batch.num_rows
 
 
