@@ -4,6 +4,8 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from demur._extras import need
 
 # Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
@@ -34,7 +36,7 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
         while start is not None:
             long, start = yield from _group(path, columns, group, rows, start, on_disk / total)
             if long is not None:
-                yield long, round(on_disk * long.num_rows / total)
+                yield from ((row, round(on_disk / total)) for row in _parted(long))
                 del long
 
 
@@ -61,6 +63,13 @@ def _group(
             read += size
             del batch  # subtle: else two are held while the next one is read
     return None, None
+
+
+def _parted(batch: Any) -> Iterator[Any]:
+    """Yield the rows of a long batch one by one, so that the short ones don't hold on to the long ones."""
+    for at in range(batch.num_rows):
+        row = batch.slice(at, 1)
+        yield row if row.nbytes > _LONG else row.take(np.zeros(1, np.int64))
 
 
 def _opened(path: Path) -> Any:

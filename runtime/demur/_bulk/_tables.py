@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from demur._bulk._row import mark
 from demur._extras import need
 from demur.errors import InputError
 
-# pyarrow's cells of text.
-_TEXTS = ("StringScalar", "LargeStringScalar", "StringViewScalar")
+# Where a text begins and ends, in Arrow's layout of the types that hold them one after the other.
+_OFFSETS = {"string": struct.Struct("<ii"), "large_string": struct.Struct("<qq")}
 
 
 class TableRow(NamedTuple):
@@ -44,7 +45,7 @@ class TableRow(NamedTuple):
         return True
 
     def judged(self) -> dict[str, Any]:
-        values = {name: _value(self.batch.column(name)[self.at]) for name in self.wanted}
+        values = {name: self._value(name) for name in self.wanted}
         if self.max_bytes is not None:
             size = _text_bytes(values)
             if size > self.max_bytes:
@@ -61,11 +62,23 @@ class TableRow(NamedTuple):
     def mark(self) -> int:
         seed = 0
         for name in self.wanted:
-            value = self.batch.column(name)[self.at]
-            # A text is looked at where it lies: it may be long.
-            text = value.as_buffer() if hasattr(value, "as_buffer") else None
-            seed = mark(value.as_py(), seed) if text is None else zlib.crc32(text, zlib.crc32(b"s", seed))
+            text = _text(self.batch.column(name), self.at)
+            if text is not None:
+                seed = zlib.crc32(text, zlib.crc32(b"s", seed))
+            else:
+                seed = mark(self.batch.column(name)[self.at].as_py(), seed)
         return seed
+
+    def _value(self, name: str) -> Any:
+        column = self.batch.column(name)
+        text = _text(column, self.at)
+        if text is None:
+            return column[self.at].as_py()
+        try:
+            return str(text, "utf-8")
+        except UnicodeDecodeError as error:
+            at = error.start
+            raise InputError(f"not UTF-8: byte {text[at]:#04x} at position {at} of the column {name!r}") from error
 
 
 def spare_memory() -> None:
@@ -142,15 +155,14 @@ def _arrow(stream: io.BufferedReader) -> Any:
     return ipc.open_file(stream) if head == b"ARROW1" else ipc.open_stream(stream)
 
 
-def _value(cell: Any) -> Any:
-    """Return a cell's value. A text is read from where it lies, as `as_py` makes a copy of its bytes first."""
-    if type(cell).__name__ not in _TEXTS:
-        return cell.as_py()
-    buffer = cell.as_buffer()
-    try:
-        return None if buffer is None else str(buffer, "utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8: byte {error.object[error.start]:#04x} at position {error.start}") from error
+def _text(column: Any, at: int) -> memoryview | None:
+    """Return a text where it lies, as UTF-8; None for nulls and other types. A cell would hold a copy of it."""
+    offsets = _OFFSETS.get(str(column.type))
+    if offsets is None or column.slice(at, 1).null_count:
+        return None
+    _, places, content = column.buffers()
+    start, end = offsets.unpack_from(places, (column.offset + at) * offsets.size // 2)
+    return memoryview(content or b"")[start:end]
 
 
 def _text_bytes(value: Any) -> int:

@@ -6,7 +6,7 @@ import datetime
 import decimal
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any, Protocol
 
 from demur import _jsonl
@@ -16,6 +16,9 @@ from demur._bulk._lines import Line
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur.errors import InputError
+
+# Bytes that are written at a time.
+_PART = 1 << 20
 
 
 class Sink(Protocol):
@@ -43,8 +46,7 @@ class JsonLines:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        for piece in (*pieces, b"\n"):  # the writer of Zstandard has no `writelines`
-            self._stream.write(piece)
+        _write(self._stream, (*pieces, b"\n"))
         return failed
 
     def close(self) -> None:
@@ -59,8 +61,7 @@ class JsonArray:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        for piece in (self._before, *pieces):
-            self._stream.write(piece)
+        _write(self._stream, (self._before, *pieces))
         self._before = b",\n"
         return failed
 
@@ -163,6 +164,13 @@ def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[byte
     if outcome is not None:
         fields[_jsonl.KEY] = {"error": outcome.error, **where(row, several)} if failed else outcome.to_dict()
     return [_dump(fields)], failed
+
+
+def _write(stream: IO[bytes], pieces: Iterable[bytes | memoryview]) -> None:
+    """Write bytes, of long ones a part at a time, as what packs them makes all of its output at once."""
+    for piece in pieces:
+        for at in range(0, len(piece), _PART):
+            stream.write(piece[at : at + _PART] if len(piece) > _PART else piece)
 
 
 def _dump(value: object) -> bytes:
