@@ -146,12 +146,11 @@ def _score(source: Path, out: Path, lengths: str, options: argparse.Namespace) -
     from demur._bulk._job import Job
     from demur._bulk._output import Place
     from demur._bulk._perform import perform
-    from demur._tokenizer import Tokenizer
 
     model = demur.load(threads=1)
     model.check(_WORDS * 100)
     bundle = _bundle.read(_bundle.find(None))
-    quick = Classifier(bundle, Tokenizer(bundle.tokenizer.path), _Quick, threads=1, threshold=0.5)
+    quick = Classifier(bundle, model._tokenizer, _Quick, threads=1, threshold=0.5)
     format = _formats.by_ending(out.name) or _formats.Format("jsonl")
     if format.name == "parquet":
         _tables.spare_memory()  # as the command does

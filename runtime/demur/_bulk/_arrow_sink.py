@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from demur._bulk import _verdict_columns
+from demur._bulk._arrow_array import array
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur._bulk._tables import TableRow
@@ -111,7 +110,7 @@ class Table:
         if self._every is not None:
             rows = [_verdict_columns.values(outcome or Outcome(), self._every) for outcome in self._outcomes]
             for (name, kind), column in zip(self._types.items(), zip(*rows, strict=True), strict=True):
-                table = table.append_column(self._pa.field(name, kind), self._array(column, kind))
+                table = table.append_column(self._pa.field(name, kind), array(column, kind))
         if self._last is not None:
             # subtle: an Arrow file takes a dictionary that grows, not one that is replaced.
             table = self._pa.concat_tables([self._last, table])
@@ -123,10 +122,6 @@ class Table:
             else:
                 self._writer.write_table(table)
         self._parts, self._rows, self._outcomes, self._bytes = [], [], [], 0
-
-    def _array(self, values: Sequence[Any], kind: Any) -> Any:
-        # subtle: of a list pyarrow asks whether it is pandas', and imports that, which takes 45 MB and half a second.
-        return self._pa.array(np.fromiter(values, object, len(values)), kind)
 
     def _table(self) -> Any:
         """Return the rows held, without their outcomes."""
@@ -193,7 +188,7 @@ def _file(pa: Any, stream: IO[bytes]) -> Any:
 def _leaves(parquet: Any, schema: Any) -> list[str]:
     """Return the paths of Parquet's columns, of which a nested one of Arrow's makes several."""
     empty = io.BytesIO()
-    parquet.write_table(schema.empty_table(), empty)
+    parquet.ParquetWriter(empty, schema).close()
     columns = parquet.ParquetFile(empty).schema
     return [columns.column(i).path for i in range(len(columns))]
 

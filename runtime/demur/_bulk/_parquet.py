@@ -4,8 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from demur._bulk._arrow_array import array
 from demur._extras import need
 
 # Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
@@ -67,9 +66,10 @@ def _group(
 
 def _parted(batch: Any) -> Iterator[Any]:
     """Yield the rows of a long batch one by one, so that the short ones don't hold on to the long ones."""
+    first = array([0], need("pyarrow", "data", "a Parquet file").int64())
     for at in range(batch.num_rows):
         row = batch.slice(at, 1)
-        yield row if row.nbytes > _LONG else row.take(np.zeros(1, np.int64))
+        yield row if row.nbytes > _LONG else row.take(first)
 
 
 def _opened(path: Path) -> Any:

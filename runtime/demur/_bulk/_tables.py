@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files. With `_parquet.py` and `_arrow_sink.py` the only importer of pyarrow."""
+"""Rows of Parquet and Arrow files, one by one."""
 
 import io
 import os
