@@ -162,7 +162,7 @@ def _text(column: Any, at: int) -> memoryview | None:
         return None
     _, places, content = column.buffers()
     start, end = offsets.unpack_from(places, (column.offset + at) * offsets.size // 2)
-    return memoryview(content or b"")[start:end]
+    return memoryview(content or b"").cast("B")[start:end]
 
 
 def _text_bytes(value: Any) -> int:
