@@ -1,6 +1,12 @@
 """Logits from memory are those that the session gave, and memory is bounded."""
 
+import threading
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pytest
 
 from demur._remember import Remembering
 from demur.testing import FakeSession
@@ -37,3 +43,58 @@ def test_texts_that_share_a_run_are_not_remembered() -> None:
         remembering.run(np.zeros((2, 3), np.int64), np.ones((2, 3), np.int64))
     assert len(session.seen) == 2
     assert remembering.masked
+
+
+def test_a_text_that_several_threads_ask_for_is_run_by_one_of_them() -> None:
+    all_here = threading.Barrier(4)
+
+    def slowly(ids: list[int]) -> float:
+        time.sleep(0.05)
+        return 0.5
+
+    session = FakeSession(slowly)
+    remembering = Remembering(session, 9)
+
+    def ask(_: int) -> np.ndarray:
+        all_here.wait()
+        return remembering.run(_text(1, 2))
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(ask, range(4)))
+    assert len(session.seen) == 1
+    assert all(np.array_equal(one, found[0]) for one in found)
+
+
+def test_a_run_that_fails_leaves_its_text_to_the_next_one_who_asks() -> None:
+    times = iter([ValueError("no"), 0.5])
+
+    def score(ids: list[int]) -> float:
+        now = next(times)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    remembering = Remembering(FakeSession(score), 9)
+    with pytest.raises(ValueError, match="no"):
+        remembering.run(_text(1))
+    assert remembering.run(_text(1)).shape == (1, 2)
+
+
+class _Wide:
+    """A session whose logits are a part of a large array, and that keeps nothing."""
+
+    masked = False
+
+    def run(self, token_ids: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        return np.zeros((1000, 2), np.float32)[:1]
+
+
+def test_memory_is_bounded_in_bytes_whatever_the_texts_lengths() -> None:
+    remembering = Remembering(_Wide(), 1000)
+    tracemalloc.start()
+    try:
+        for i in range(3000):
+            remembering.run(np.full((1, 512), i, np.int64))
+        assert tracemalloc.get_traced_memory()[0] < 1000 * 400
+    finally:
+        tracemalloc.stop()

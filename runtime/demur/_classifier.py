@@ -113,7 +113,7 @@ class Classifier:
         The two classifiers share their sessions. Where texts share runs nothing is remembered.
 
         Args:
-            texts: How many; each takes about 150 bytes.
+            texts: How many; each takes about 400 bytes, however long it is.
         """
         if self.shares_runs:
             return self

@@ -1,10 +1,14 @@
 """Rows written as Parquet or Arrow: those of a table in its own types, others in types that are found out."""
 
 import io
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from demur._bulk import _verdict_columns
+from demur._bulk._arrow_array import array
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur._bulk._tables import TableRow
@@ -40,6 +44,7 @@ class Table:
     ) -> None:
         self._pa = need("pyarrow", "data", f"{name.capitalize()} output")
         self._stream, self._name, self._every, self._codec = stream, name, every, codec or "snappy"
+        self._file = _file(self._pa, stream) if name == "parquet" else None
         self._texts = texts
         self._types = _types(self._pa, every)
         self._schema: Any = None if schema is None else self._without_ours(schema)
@@ -68,7 +73,20 @@ class Table:
         if self._writer is None:
             self._schema = self._pa.schema([])
             self._open()
-        self._writer.close()
+        with self._faults():
+            self._writer.close()
+            if self._file is not None:
+                self._file.close()
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._file is None or isinstance(error, BrokenPipeError):
+                raise
+            fault = os.strerror(error.errno) if error.errno else error
+            raise DataError(f"{os.fsdecode(self._stream.name)}: {fault}") from error
 
     def _slice(self, row: TableRow) -> None:
         """Add a row of a batch to what is to be written: to the slice that ends before it, if there is one."""
@@ -92,16 +110,17 @@ class Table:
         if self._every is not None:
             rows = [_verdict_columns.values(outcome or Outcome(), self._every) for outcome in self._outcomes]
             for (name, kind), column in zip(self._types.items(), zip(*rows, strict=True), strict=True):
-                table = table.append_column(self._pa.field(name, kind), self._pa.array(column, kind))
+                table = table.append_column(self._pa.field(name, kind), array(column, kind))
         if self._last is not None:
             # subtle: an Arrow file takes a dictionary that grows, not one that is replaced.
             table = self._pa.concat_tables([self._last, table])
         table = table.unify_dictionaries()
         self._last = table.slice(0, 0) if self._name == "arrow" else None
-        if self._name == "parquet":
-            self._writer.write_table(table, row_group_size=len(table))
-        else:
-            self._writer.write_table(table)
+        with self._faults():
+            if self._name == "parquet":
+                self._writer.write_table(table, row_group_size=len(table))
+            else:
+                self._writer.write_table(table)
         self._parts, self._rows, self._outcomes, self._bytes = [], [], [], 0
 
     def _table(self) -> Any:
@@ -137,8 +156,13 @@ class Table:
         if self._name == "parquet":
             parquet = need("pyarrow.parquet", "data", "Parquet output")
             others = [leaf for leaf in _leaves(parquet, schema) if leaf.partition(".")[0] not in self._texts]
+            target = self._stream if self._file is None else self._file
             self._writer = parquet.ParquetWriter(
-                self._stream, schema, compression=self._codec, use_dictionary=others, write_statistics=others
+                target,
+                schema,
+                compression=self._codec,
+                use_dictionary=others,
+                write_statistics=others,
             )
         else:
             options = self._pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
@@ -152,10 +176,19 @@ class Table:
         return self._every is not None and name != RAW and _verdict_columns.is_ours(name)
 
 
+def _file(pa: Any, stream: IO[bytes]) -> Any:
+    """Return pyarrow's own way into a regular file that is open and empty, None for anything else.
+
+    To a Python stream it gives each page as a copy, of a text of 50 MB another 50.
+    """
+    name = getattr(stream, "name", None)
+    return pa.OSFile(os.fsdecode(name), "wb") if isinstance(name, str | Path) and os.path.isfile(name) else None
+
+
 def _leaves(parquet: Any, schema: Any) -> list[str]:
     """Return the paths of Parquet's columns, of which a nested one of Arrow's makes several."""
     empty = io.BytesIO()
-    parquet.write_table(schema.empty_table(), empty)
+    parquet.ParquetWriter(empty, schema).close()
     columns = parquet.ParquetFile(empty).schema
     return [columns.column(i).path for i in range(len(columns))]
 

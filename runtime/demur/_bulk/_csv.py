@@ -2,17 +2,26 @@
 
 import csv
 import io
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
+from demur._bulk._csv_long import LongRecordError, cells
 from demur._bulk._lines import too_long
-from demur._bulk._row import mark
 from demur.errors import DataError, InputError
 
 # A cell that is longer has most likely lost its closing quote.
 _LONGEST = 1 << 28
+# Characters of a record that the `csv` module reads.
+_SHORT = 1 << 20
+# Characters that are encoded at a time.
+_PIECE = 1 << 20
 _DELIMITERS = ",;|\t"
+# What stands for a byte that is not UTF-8 (PEP 383).
+_SURROGATE = re.compile("[\udc80-\udcff]")
 
 
 class Head(NamedTuple):
@@ -73,7 +82,10 @@ class Record(NamedTuple):
         return self.text.rstrip("\r\n").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def mark(self) -> int:
-        return mark(self.text.encode("utf-8", "surrogateescape"))
+        found = 0
+        for piece in encoded(self.text):
+            found = zlib.crc32(piece, found)
+        return found
 
 
 def head(stream: io.BufferedReader, file: str, delimiter: str | None = None) -> Head:
@@ -110,14 +122,20 @@ def records(
         number = 0
         while True:
             source.taken.clear()
+            source.most = _SHORT
             error = None
             try:
                 values = next(reader)
             except StopIteration:
                 return
+            except LongRecordError:
+                source.most = _LONGEST
+                values = cells(chain(tuple(source.taken), source), first.delimiter)
+                reader = csv.reader(source, delimiter=first.delimiter)
             except csv.Error as failure:
                 values, error = [], f"not CSV: {failure}"
             text = "".join(source.taken)
+            source.taken.clear()
             if error is None and not values:
                 continue
             number += 1
@@ -125,6 +143,20 @@ def records(
                 raise DataError(f"{file}: row {number} begins a quoted cell that does not end")
             error = error or _fault(values, text, first, max_bytes)
             yield Record(file, number, first, values, text, error)
+            del values, text
+
+
+def encoded(text: str, end: int | None = None) -> Iterator[bytes]:
+    """Yield a text up to `end` as the bytes that it was read from, a little at a time."""
+    end = len(text) if end is None else end
+    for at in range(0, end, _PIECE):
+        yield text[at : min(end, at + _PIECE)].encode("utf-8", "surrogateescape")
+
+
+def without_break(text: str) -> int:
+    """Return where a record's text ends without its line break."""
+    tail = text[-2:]
+    return len(text) - len(tail) + len(tail.rstrip("\r\n"))
 
 
 class _Lines(Iterator[str]):
@@ -133,6 +165,10 @@ class _Lines(Iterator[str]):
     Attributes:
         taken: Those taken since it was last emptied.
         endless: Whether they became too many, and the rest was held back.
+        most: Characters that may be taken.
+
+    Raises:
+        LongRecordError: More than `most` were taken.
     """
 
     def __init__(self, stream: io.BufferedReader) -> None:
@@ -140,6 +176,7 @@ class _Lines(Iterator[str]):
         self._text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
         self.taken: list[str] = []
         self.endless = False
+        self.most = _LONGEST
         self._held = 0
 
     def __next__(self) -> str:
@@ -151,6 +188,8 @@ class _Lines(Iterator[str]):
             self.endless = True
             raise StopIteration
         self.taken.append(line)
+        if self._held > self.most:
+            raise LongRecordError
         return line
 
 
@@ -182,15 +221,10 @@ def _fault(values: Sequence[str], text: str, first: Head, max_bytes: int | None)
     if len(values) != len(first.names):
         return f"the row has {len(values)} cells, the header {len(first.names)}"
     if max_bytes is not None and len(text) > max_bytes // 4:
-        size = len(text.encode("utf-8", "surrogateescape"))
+        size = sum(map(len, encoded(text)))
         if size > max_bytes:
             return too_long(size, max_bytes)
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return "not UTF-8"
-    return None
+    return None if text.isascii() or _SURROGATE.search(text) is None else "not UTF-8"
 
 
 @contextmanager

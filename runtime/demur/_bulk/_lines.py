@@ -12,6 +12,7 @@ from demur.errors import DataError, InputError
 # White space and the parts of a byte order mark: what a blank line is made of.
 BLANK = b" \t\r\n\x0b\x0c\xef\xbb\xbf"
 _CHUNK = 1 << 16
+_NEAR = 64
 # How much of a line that is too long is kept, to tell it by.
 _HEAD = 1000
 # How far before the end of what is held JSON's parser may find fault with a literal or an escape that is cut short.
@@ -68,18 +69,25 @@ def lines(stream: IO[bytes], file: str, max_bytes: int | None = None) -> Iterato
     """
     # subtle: whoever reads the lines closes the file; another thread can't while this one waits for a line.
     with stream:
-        if max_bytes is None:
-            for number, text in enumerate(stream, 1):
-                if text.strip(BLANK):
-                    yield Line(file, number, text)
-            return
         number = 0
+        if max_bytes is None:
+            for text in stream:
+                number += 1
+                if not blank(text):
+                    yield Line(file, number, text)
+                del text
+            return
         while text := stream.readline(max_bytes + 2):
             number += 1
             if len(text.rstrip(b"\r\n")) > max_bytes:
                 yield Line(file, number, text[:_HEAD], too_long(_skip_line(stream, text), max_bytes))
-            elif text.strip(BLANK):
+            elif not blank(text):
                 yield Line(file, number, text)
+
+
+def blank(text: bytes) -> bool:
+    """Whether a line is blank; one that isn't is seldom looked at, and never copied, as a whole."""
+    return not text[:_NEAR].strip(BLANK) and not text.strip(BLANK)
 
 
 def too_long(size: int, max_bytes: int) -> str:

@@ -1,6 +1,6 @@
 """What became of one row: its verdict, those of all its replies, or why it has none."""
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from demur._verdict import Verdict
@@ -53,7 +53,7 @@ def unpack(packed: Any) -> Outcome:
 
 
 def _fields(verdict: Verdict) -> list[Any]:
-    return list(astuple(verdict))
+    return [getattr(verdict, name) for name in Verdict.__slots__]
 
 
 def _verdict(fields: list[Any]) -> Verdict:

@@ -13,8 +13,9 @@ from demur._extras import need
 from demur.errors import DataError
 
 _BUFFER = 1 << 18
-# Little at a time, as it may unpack to a thousand times as much.
-_PIECE = 1 << 13
+# Little at a time, to unpack to some 8 MB at most: deflate makes of a byte a thousand, Zstandard of four 128 KiB (a
+# block of one byte repeated, RFC 8878).
+_PIECE_GZIP, _PIECE_ZSTD = 1 << 13, 1 << 8
 _LEVEL_GZIP, _LEVEL_ZSTD = 6, 3
 
 
@@ -55,8 +56,8 @@ class _Unpacking(io.RawIOBase):
     cut short.
     """
 
-    def __init__(self, stream: IO[bytes], begin: Callable[[], Any]) -> None:
-        self._stream, self._begin = stream, begin
+    def __init__(self, stream: IO[bytes], begin: Callable[[], Any], piece: int) -> None:
+        self._stream, self._begin, self._piece = stream, begin, piece
         self._frame: Any = None
         self._packed, self._ready = b"", memoryview(b"")
 
@@ -65,7 +66,7 @@ class _Unpacking(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         while not self._ready:
-            self._packed = self._packed or self._stream.read(_PIECE)
+            self._packed = self._packed or self._stream.read(self._piece)
             if not self._packed:
                 if self._frame is not None:
                     raise EOFError("its end is missing")
@@ -105,10 +106,12 @@ def unpacked(stream: IO[bytes], packing: str, consumed: Consumed) -> "io.Buffere
     """Read what is packed in a stream, as `open_input` does; closing the reader closes the stream."""
     raw = io.BufferedReader(_Counting(stream, consumed), _BUFFER)
     if packing == "gz":
-        return io.BufferedReader(_Unpacking(raw, partial(zlib.decompressobj, zlib.MAX_WBITS | 16)), _BUFFER)
+        begin = partial(zlib.decompressobj, zlib.MAX_WBITS | 16)
+        return io.BufferedReader(_Unpacking(raw, begin, _PIECE_GZIP), _BUFFER)
     if packing == "zst":
         zstandard = need("zstandard", "data", "a .zst file")
-        return io.BufferedReader(_Unpacking(raw, lambda: zstandard.ZstdDecompressor().decompressobj()), _BUFFER)
+        frames = _Unpacking(raw, lambda: zstandard.ZstdDecompressor().decompressobj(), _PIECE_ZSTD)
+        return io.BufferedReader(frames, _BUFFER)
     return raw
 
 

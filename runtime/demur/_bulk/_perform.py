@@ -20,7 +20,7 @@ from demur._bulk._text_sinks import Sink
 from demur._classifier import Classifier
 from demur.errors import DataError
 
-# Texts whose logits are remembered, so that a duplicate isn't judged again: about 10 MB.
+# Texts whose logits are remembered, so that a duplicate isn't judged again: about 25 MB.
 _REMEMBERED = 1 << 16
 
 

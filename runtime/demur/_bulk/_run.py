@@ -55,6 +55,7 @@ def run(
             progress.update(tally)
             if max_errors is not None and tally.failed > max_errors:
                 raise TooManyErrorsError(f"{tally.failed} rows could not be scored, more than --max-errors allows")
+            del one  # subtle: else a long row is held while the next one is read, here and wherever rows pass through
     except BaseException:
         if journal is not None:
             with suppress(DataError):

@@ -83,6 +83,7 @@ class Sources:
                     for row in self._open(one):
                         yield row
                         count += 1
+                        del row
             except DataExtraError:
                 raise
             except DataError as error:

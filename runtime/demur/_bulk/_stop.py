@@ -26,6 +26,7 @@ class Stop:
             if self.signal is not None:
                 return
             yield item
+            del item
 
     @contextmanager
     def listen(self) -> Iterator[None]:

@@ -1,20 +1,22 @@
-"""Rows of Parquet and Arrow files, read a few at a time. With `_arrow_sink.py` the only importer of pyarrow."""
+"""Rows of Parquet and Arrow files, one by one."""
 
 import io
+import os
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from demur._bulk import _parquet
 from demur._bulk._lines import too_long
 from demur._bulk._packing import Consumed
 from demur._bulk._row import mark
 from demur._extras import need
 from demur.errors import InputError
 
-# Rows that are read together: so many, or fewer where they are long. Few, as their lengths may be very uneven.
-_ROWS, _BYTES = 64, 1 << 20
-_BUFFER = 1 << 20
+# Where a text begins and ends, in Arrow's layout of the types that hold them one after the other.
+_OFFSETS = {"string": struct.Struct("<ii"), "large_string": struct.Struct("<qq")}
 
 
 class TableRow(NamedTuple):
@@ -43,7 +45,7 @@ class TableRow(NamedTuple):
         return True
 
     def judged(self) -> dict[str, Any]:
-        values = {name: self.batch.column(name)[self.at].as_py() for name in self.wanted}
+        values = {name: self._value(name) for name in self.wanted}
         if self.max_bytes is not None:
             size = _text_bytes(values)
             if size > self.max_bytes:
@@ -60,21 +62,35 @@ class TableRow(NamedTuple):
     def mark(self) -> int:
         seed = 0
         for name in self.wanted:
-            value = self.batch.column(name)[self.at]
-            # A text is looked at where it lies: it may be long.
-            text = value.as_buffer() if hasattr(value, "as_buffer") else None
-            seed = mark(value.as_py(), seed) if text is None else zlib.crc32(text, zlib.crc32(b"s", seed))
+            text = _text(self.batch.column(name), self.at)
+            if text is not None:
+                seed = zlib.crc32(text, zlib.crc32(b"s", seed))
+            else:
+                seed = mark(self.batch.column(name)[self.at].as_py(), seed)
         return seed
+
+    def _value(self, name: str) -> Any:
+        column = self.batch.column(name)
+        text = _text(column, self.at)
+        if text is None:
+            return column[self.at].as_py()
+        try:
+            return str(text, "utf-8")
+        except UnicodeDecodeError as error:
+            at = error.start
+            raise InputError(f"not UTF-8: byte {text[at]:#04x} at position {at} of the column {name!r}") from error
 
 
 def spare_memory() -> None:
     """Let pyarrow take memory from the C library, in the whole process.
 
-    Of a row of 50 MB its own allocators keep what they were given, some 50 MB more.
+    Of a row of 50 MB its own allocators keep what they were given, some 150 MB more.
 
     Raises:
         DataExtraError: pyarrow is not installed.
     """
+    # subtle: readers of Parquet take memory from a pool that can only be named before pyarrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     pyarrow = need("pyarrow", "data", "a Parquet or Arrow file")
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
 
@@ -109,26 +125,13 @@ def rows(
         DataExtraError: pyarrow is not installed.
     """
     number = 0
-    for batch, share in (_parquet_batches if name == "parquet" else _arrow_batches)(path):
+    for batch, share in (_parquet.batches if name == "parquet" else _arrow_batches)(path):
         size = batch.nbytes // max(1, batch.num_rows) + 1
         for i in range(batch.num_rows):
             number += 1
             yield TableRow(file, number, batch, i, wanted, size, max_bytes)
         consumed.done += share
-
-
-def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
-    parquet = need("pyarrow.parquet", "data", "a Parquet file")
-    # subtle: without a buffer, and with reading ahead, whole column chunks come into memory; a file of one row group
-    # would be there as a whole.
-    with parquet.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
-        total, on_disk = max(1, file.metadata.num_rows), path.stat().st_size
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            each = about.total_byte_size // max(1, about.num_rows) + 1
-            batch_size = max(1, min(_ROWS, _BYTES // each))
-            for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
-                yield batch, on_disk * batch.num_rows // total
+        del batch  # subtle: else two are held while the next one is read
 
 
 def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
@@ -140,8 +143,8 @@ def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
         before = 0
         for batch in batches:
             share, before = stream.tell() - before, stream.tell()
-            for at in range(0, batch.num_rows, _ROWS):
-                part = batch.slice(at, _ROWS)
+            for at in range(0, batch.num_rows, _parquet.ROWS):
+                part = batch.slice(at, _parquet.ROWS)
                 yield part, share * part.num_rows // batch.num_rows
 
 
@@ -150,6 +153,16 @@ def _arrow(stream: io.BufferedReader) -> Any:
     ipc = need("pyarrow", "data", "an Arrow file").ipc
     head = stream.peek(6)[:6]
     return ipc.open_file(stream) if head == b"ARROW1" else ipc.open_stream(stream)
+
+
+def _text(column: Any, at: int) -> memoryview | None:
+    """Return a text where it lies, as UTF-8; None for nulls and other types. A cell would hold a copy of it."""
+    offsets = _OFFSETS.get(str(column.type))
+    if offsets is None or column.slice(at, 1).null_count:
+        return None
+    _, places, content = column.buffers()
+    start, end = offsets.unpack_from(places, (column.offset + at) * offsets.size // 2)
+    return memoryview(content or b"").cast("B")[start:end]
 
 
 def _text_bytes(value: Any) -> int:

@@ -6,16 +6,19 @@ import datetime
 import decimal
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import IO, Any, Protocol
 
 from demur import _jsonl
-from demur._bulk import _verdict_columns
+from demur._bulk import _csv, _verdict_columns
 from demur._bulk._csv import Head, Record
 from demur._bulk._lines import Line
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur.errors import InputError
+
+# Bytes that are written at a time.
+_PART = 1 << 20
 
 
 class Sink(Protocol):
@@ -43,8 +46,7 @@ class JsonLines:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        for piece in (*pieces, b"\n"):  # the writer of Zstandard has no `writelines`
-            self._stream.write(piece)
+        _write(self._stream, (*pieces, b"\n"))
         return failed
 
     def close(self) -> None:
@@ -59,8 +61,7 @@ class JsonArray:
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
         pieces, failed = _pieces(row, outcome, self._several)
-        for piece in (self._before, *pieces):
-            self._stream.write(piece)
+        _write(self._stream, (self._before, *pieces))
         self._before = b",\n"
         return failed
 
@@ -95,8 +96,9 @@ class Csv:
         if isinstance(row, Record) and row.head.delimiter == self._delimiter and row.head.names == self._kept:
             whole = len(row.values) == len(self._kept)
             if whole or not added:
-                between = self._delimiter if added else ""
-                self._write(row.text.rstrip("\r\n") + between + self._line(added))
+                for piece in _csv.encoded(row.text, _csv.without_break(row.text)):  # a long row isn't copied
+                    self._stream.write(piece)
+                self._write((self._delimiter if added else "") + self._line(added))
                 return failed
         cells, beyond = self._values(row)
         self._write(self._line([*cells, *added, *beyond]))
@@ -150,7 +152,7 @@ def where(row: Row, several: bool) -> dict[str, Any]:
     return {"file": row.file, **place} if several else place
 
 
-def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[bytes], bool]:
+def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[bytes | memoryview], bool]:
     if isinstance(row, Line):
         if outcome is None and row.error is None:
             return [_jsonl.compact(row.text)], False
@@ -162,6 +164,13 @@ def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[byte
     if outcome is not None:
         fields[_jsonl.KEY] = {"error": outcome.error, **where(row, several)} if failed else outcome.to_dict()
     return [_dump(fields)], failed
+
+
+def _write(stream: IO[bytes], pieces: Iterable[bytes | memoryview]) -> None:
+    """Write bytes, of long ones a part at a time, as what packs them makes all of its output at once."""
+    for piece in pieces:
+        for at in range(0, len(piece), _PART):
+            stream.write(piece[at : at + _PART] if len(piece) > _PART else piece)
 
 
 def _dump(value: object) -> bytes:
