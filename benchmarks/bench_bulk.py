@@ -14,7 +14,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,12 @@ from _peers import INT8, TRANSFORMERS, packages
 
 SCRIPT = Path(__file__).with_name("_bulk_process.py")
 PEERS = (TRANSFORMERS, INT8)
+# What a job tells, and the most MB that it had in memory.
+Told = tuple[dict[str, Any], float]
 
 
-def job(way: str, workers: int, folder: Path, *asked: object) -> tuple[dict[str, Any], float]:
-    """Run a job in a process of its own.
-
-    Returns:
-        What it tells, and the most MB that it had in memory.
-    """
+def job(way: str, workers: int, folder: Path, *asked: object) -> Told:
+    """Run a job in a process of its own."""
     command = [sys.executable, str(SCRIPT), way, str(workers), str(folder), *map(str, asked)]
     told, peak = _tree_memory.run(command)
     return json.loads(told), peak
@@ -54,14 +53,11 @@ def peers(checkpoint: Path | None, folder: Path) -> tuple[dict[str, Any], dict[s
     return best, absent
 
 
-def measure(
-    jobs: Mapping[str, Sequence[object]], folder: Path, record: dict[str, Any], rounds: int, end: float
-) -> None:
+def measure(jobs: Mapping[str, Callable[[], Told]], record: dict[str, Any], rounds: int, end: float) -> None:
     """Run every job in every round, and keep what it took in the record and in the results.
 
     Args:
-        jobs: What `job` is called with, by the name of the way.
-        folder: Where the files are.
+        jobs: What runs each way once, by its name.
         record: Gets `seconds` and `peak_mb` by way, a value a round.
         rounds: How often.
         end: The time (`time.monotonic`) from which no other round begins.
@@ -72,8 +68,7 @@ def measure(
             print(f"{number} of {rounds} rounds are done and the minutes are over", file=sys.stderr)
             return
         for name in order.sample(list(jobs), len(jobs)):
-            way, workers, *asked = jobs[name]
-            told, peak = job(str(way), int(str(workers)), folder, *asked)
+            told, peak = jobs[name]()
             record["seconds"][name].append(round(told["seconds"], 3))
             record["peak_mb"][name].append(peak)
             record["rows_per_second"] = page.rates(record["seconds"], record["rows"])
@@ -107,12 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = Path(name)
         _bulk_rows.write_each(rows, folder)
         best, absent = peers(options.checkpoint, folder)
-        jobs: dict[str, Sequence[object]] = {
-            page.key(way, workers): (way, workers) for way in (page.STREAM, *page.FORMATS) for workers in page.WORKERS
+        jobs: dict[str, Callable[[], Told]] = {
+            page.key(way, workers): partial(job, way, workers, folder)
+            for way in (page.STREAM, *page.FORMATS)
+            for workers in page.WORKERS
         }
         for peer, found in best.items():
             how = (options.checkpoint.resolve(), found["size"], int(found["sorted"]))
-            jobs[page.key(peer, page.WORKERS[-1])] = (peer, page.WORKERS[-1], *how)
+            jobs[page.key(peer, page.WORKERS[-1])] = partial(job, peer, page.WORKERS[-1], folder, *how)
         record: dict[str, Any] = {
             "machine": common.machine_record("pyarrow", *(["datasets"] if best else []), *packages(best)),
             "rows": len(rows),
@@ -124,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "rows_per_second": {},
         }
         try:
-            measure(jobs, folder, record, options.rounds, begun + 60 * options.minutes)
+            measure(jobs, record, options.rounds, begun + 60 * options.minutes)
         except KeyboardInterrupt:
             print("interrupted; what was measured is kept", file=sys.stderr)
     aims = page.targets(record["seconds"])
