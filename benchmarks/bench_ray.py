@@ -61,7 +61,7 @@ def measure(folder: Path, workers: int, rounds: int, keep: Callable[[Mapping[str
         for name in order.sample(list(ways), len(ways)):
             source, options = ways[name]
             begun = time.perf_counter()
-            written[name] = score(folder / f"{source}.jsonl", folder / f"out-{len(name)}-{number}", *options)
+            written[name] = score(folder / f"{source}.jsonl", folder / f"{name} {number}", *options)
             found["seconds"][name].append(round(time.perf_counter() - begun, 3))
         if written[RAY] != written[PLAIN]:
             raise SystemExit("the two engines wrote different things")
@@ -173,9 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         spilled = folder / "spilled"
         spilled.mkdir()
         with _ray_cluster.cluster(options.workers, STORE_MB, spilled):
-            record |= measure(
-                folder, options.workers, options.rounds, lambda found: _keep(record | dict(found))
-            )  # fmt: skip
+            record |= measure(folder, options.workers, options.rounds, lambda found: _keep({**record, **found}))
         record["store_mb"], record["store"] = STORE_MB, []
         for size in options.fill:
             with _ray_cluster.cluster(options.workers, STORE_MB, spilled) as store:
