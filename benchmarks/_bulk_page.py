@@ -54,8 +54,7 @@ def _ratio(seconds: Mapping[str, Sequence[float]], over: str, under: str) -> flo
 
 def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
     """Return the section."""
-    seconds, rate, most = record["seconds"], record["rows_per_second"], WORKERS[-1]
-    best = record["peers"]
+    seconds = record["seconds"]
     lines = [
         "## How many rows a second from file to file?\n",
         f"{record['rows']} conversations, every job in a process of its own, in an order drawn anew each round; the "
@@ -66,12 +65,7 @@ def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
             ["", *(f"rows/s, {_workers(n)}" for n in WORKERS), *(f"MB, {_workers(n)}" for n in WORKERS)],
             [_line(record, way, _SAID.get(way, f"`demur score`, {way}")) for way in (STREAM, *FORMATS)],
         ),
-        f"\nThe same JSONL file through `datasets.map` with `num_proc={most}`, one thread in each process, at the "
-        "fastest of the batch sizes tried:\n",
-        *table(
-            ["", "batches of", "rows/s", "MB", f"times `demur score`, jsonl, {_workers(most)} is as fast"],
-            [_peer(record, name, found) for name, found in best.items() if rate.get(key(name, most))],
-        ),
+        *_peers(record),
         *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in record["absent"].items()],
         "",
         *targets_table(aims),
@@ -90,6 +84,21 @@ def _line(record: Mapping[str, Any], way: str, said: str) -> list[str]:
     found = [record["rows_per_second"].get(key(way, count)) for count in WORKERS]
     memory = [max(record["peak_mb"].get(key(way, count), ()), default=None) for count in WORKERS]
     return [said, *(_number(value, 1) for value in found), *(_number(value, 0) for value in memory)]
+
+
+def _peers(record: Mapping[str, Any]) -> list[str]:
+    most = WORKERS[-1]
+    shown = [name for name in record["peers"] if record["rows_per_second"].get(key(name, most))]
+    if not shown:
+        return []
+    return [
+        f"\nThe same JSONL file through `datasets.map` with `num_proc={most}`, one thread in each process, at the "
+        "fastest of the batch sizes tried:\n",
+        *table(
+            ["", "batches of", "rows/s", "MB", f"times `demur score`, jsonl, {_workers(most)} is as fast"],
+            [_peer(record, name, record["peers"][name]) for name in shown],
+        ),
+    ]
 
 
 def _peer(record: Mapping[str, Any], name: str, found: Mapping[str, Any]) -> list[str]:

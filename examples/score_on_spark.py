@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from pyspark.ml.functions import predict_batch_udf
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from demur import BatchScorer
 
@@ -31,13 +32,17 @@ def predicted(rows: DataFrame) -> DataFrame:
 
         def predict(prompt: Any, response: Any) -> dict[str, Any]:
             found = scorer({"prompt": prompt, "response": response})
-            # Of objects, since numbers and flags are missing where a row could not be scored.
+            found["demur_refusal"] = [None if flag is None else int(flag) for flag in found["demur_refusal"]]
+            # Of objects, since numbers are missing where a row could not be scored.
             return {name: np.array(values, object) for name, values in found.items()}
 
         return predict
 
-    verdict = predict_batch_udf(predictor, return_type=ADDED, batch_size=1024)
-    return rows.withColumn("demur", verdict("prompt", "response")).select(*rows.columns, "demur.*")
+    # subtle: predict_batch_udf knows no booleans, and fails on the first batch if it gets its types as text.
+    types = StructType.fromDDL(ADDED.replace("boolean", "tinyint"))
+    verdict = predict_batch_udf(predictor, return_type=types, batch_size=1024)
+    scored = rows.withColumn("demur", verdict("prompt", "response")).select(*rows.columns, "demur.*")
+    return scored.withColumn("demur_refusal", scored.demur_refusal.cast("boolean"))
 
 
 def main() -> None:
