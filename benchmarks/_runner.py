@@ -18,6 +18,7 @@ _PREFIX = "bench_"
 # What makes each script short enough for a look at whether it runs; its figures then mean nothing.
 QUICK = {
     "accuracy": ("--limit", "20"),
+    "bulk": ("--rows", "24", "--rounds", "1"),
     "callers": ("--rounds", "1"),
     "function": ("--runs", "1"),
     "idle": ("--rounds", "1"),
@@ -25,6 +26,7 @@ QUICK = {
     "many": ("--texts", "32"),
     "memory": ("--texts", "200", "--runs", "1"),
     "parity": ("--texts", "20"),
+    "ray": ("--rows", "24", "--rounds", "1", "--fill", "4"),
     "roof": ("--rounds", "3"),
     "sharing": ("--processes", "2", "--runs", "1"),
 }
