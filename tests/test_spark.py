@@ -17,7 +17,7 @@ pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
 
 from pyarrow import parquet
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "score_on_spark.py"
+EXAMPLE = Path(__file__).parents[1] / "runtime" / "examples" / "score_on_spark.py"
 if not EXAMPLE.exists():
     pytest.skip("the examples are not in the sdist", allow_module_level=True)
 if shutil.which("java") is None and "JAVA_HOME" not in os.environ:

@@ -1,4 +1,4 @@
-"""Scores conversations on Spark: python examples/score_on_spark.py ROWS OUT [--udf].
+"""Scores conversations on Spark: python runtime/examples/score_on_spark.py ROWS OUT [--udf].
 
 ROWS is a Parquet file or folder with the columns `prompt` and `response`, OUT a folder that is not there yet. Every
 executor's Python needs demur, pandas and pyarrow. Spark runs one Python process for each of its cores, so each judges
