@@ -54,10 +54,6 @@ class Record(NamedTuple):
     def size(self) -> int:
         return 2 * len(self.text)
 
-    @property
-    def cells(self) -> bool:
-        return True
-
     def judged(self) -> dict[str, str]:
         if self.error is not None:
             raise InputError(self.error)
@@ -189,7 +185,7 @@ def _fault(values: Sequence[str], text: str, first: Head, max_bytes: int | None)
         try:
             text.encode()
         except UnicodeEncodeError:
-            return "not UTF-8"
+            return "not UTF-8; convert the file (iconv -f CP1252 -t UTF-8)"
     return None
 
 

@@ -38,10 +38,6 @@ class TableRow(NamedTuple):
     size: int
     max_bytes: int | None
 
-    @property
-    def cells(self) -> bool:
-        return True
-
     def judged(self) -> dict[str, Any]:
         values = {name: self.batch.column(name)[self.at].as_py() for name in self.wanted}
         if self.max_bytes is not None:
@@ -93,7 +89,14 @@ def schema(path: Path, name: str) -> Any:
 
 
 def rows(
-    path: Path, file: str, name: str, wanted: Sequence[str], consumed: Consumed, max_bytes: int | None = None
+    path: Path,
+    file: str,
+    name: str,
+    wanted: Sequence[str],
+    consumed: Consumed,
+    max_bytes: int | None = None,
+    *,
+    alone: bool = False,
 ) -> Iterator[TableRow]:
     """Yield the rows of a Parquet or Arrow file.
 
@@ -104,12 +107,13 @@ def rows(
         wanted: Columns that a verdict may rest on.
         consumed: Told how much of the file has been read.
         max_bytes: Rows whose texts are longer have an error.
+        alone: Whether to read no other columns.
 
     Raises:
         DataExtraError: pyarrow is not installed.
     """
     number = 0
-    for batch, share in (_parquet_batches if name == "parquet" else _arrow_batches)(path):
+    for batch, share in (_parquet_batches if name == "parquet" else _arrow_batches)(path, wanted if alone else None):
         size = batch.nbytes // max(1, batch.num_rows) + 1
         for i in range(batch.num_rows):
             number += 1
@@ -117,7 +121,7 @@ def rows(
         consumed.done += share
 
 
-def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
+def _parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Any, int]]:
     parquet = need("pyarrow.parquet", "data", "a Parquet file")
     # subtle: without a buffer, and with reading ahead, whole column chunks come into memory; a file of one row group
     # would be there as a whole.
@@ -127,11 +131,11 @@ def _parquet_batches(path: Path) -> Iterator[tuple[Any, int]]:
             about = file.metadata.row_group(group)
             each = about.total_byte_size // max(1, about.num_rows) + 1
             batch_size = max(1, min(_ROWS, _BYTES // each))
-            for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
+            for batch in file.iter_batches(batch_size, row_groups=[group], columns=columns, use_threads=False):
                 yield batch, on_disk * batch.num_rows // total
 
 
-def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
+def _arrow_batches(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Any, int]]:
     with path.open("rb") as stream:
         reader = _arrow(stream)
         batches = (
@@ -142,7 +146,7 @@ def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
             share, before = stream.tell() - before, stream.tell()
             for at in range(0, batch.num_rows, _ROWS):
                 part = batch.slice(at, _ROWS)
-                yield part, share * part.num_rows // batch.num_rows
+                yield part if columns is None else part.select(columns), share * part.num_rows // batch.num_rows
 
 
 def _arrow(stream: io.BufferedReader) -> Any:
