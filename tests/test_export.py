@@ -13,21 +13,14 @@ pytestmark = pytest.mark.export
 pytest.importorskip("torch")
 
 import _checkpoints
-from conftest import CORPUS_SIZE
+import _exports
+from _exports import OWN, warnings_of_others
 
 from demur_export import cli
 from demur_export.options import Options
 from demur_export.pipeline import export
 
-OWN = CORPUS_SIZE
-warnings_of_others = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
-)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _checkpoints.bert(tmp_path_factory.mktemp("checkpoint"), outliers=1.0, layers=1)
+source = _exports.source
 
 
 @pytest.fixture(scope="module")
