@@ -1,6 +1,8 @@
 """One stream of JSONL through a classifier, as `demur score -` does it."""
 
-from typing import IO, Literal
+import io
+import json
+from typing import IO, Any, Literal
 
 from demur import _machine
 from demur._bulk._judge import Judge
@@ -13,7 +15,7 @@ from demur._bulk._stop import Stop
 from demur._bulk._text_sinks import JsonLines
 from demur._classifier import Classifier
 
-__all__ = ["Tally", "score_file"]
+__all__ = ["GOOD", "Tally", "one", "score", "score_file"]
 
 
 def score_file(
@@ -33,3 +35,21 @@ def score_file(
     progress = Progress("none", Consumed(), None)
     rows = lines(source, "standard input")
     return run(judge, rows, Scored(JsonLines(target)), progress=progress, stop=Stop(), flush=target.flush)
+
+
+def score(model: Classifier, data: bytes, workers: int = 1, turns: Any = "last") -> tuple[list[str], Tally]:
+    target = io.BytesIO()
+    tally = score_file(model, io.BytesIO(data), target, workers=workers, turns=turns)
+    written = target.getvalue().decode()
+    assert written == "" or written.endswith("\n")
+    return written.split("\n")[:-1], tally
+
+
+def one(model: Classifier, line: str | bytes, turns: Any = "last") -> tuple[str, dict[str, Any]]:
+    """Score one line and return the output line and its `demur` object."""
+    lines, _ = score(model, line if isinstance(line, bytes) else line.encode(), turns=turns)
+    assert len(lines) == 1
+    return lines[0], json.loads(lines[0])["demur"]
+
+
+GOOD = b'{"prompt": "Q", "response": "A"}'

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from demur import Classifier, Verdict, _batches, _bundle
-from demur._classifier import assemble
+from demur._assemble import assemble
 from demur._stream import in_windows
 from demur.errors import EmptyResponseError, InputError
 from demur.testing import FakeSession

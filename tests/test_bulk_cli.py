@@ -107,8 +107,8 @@ def test_an_unreadable_file_beside_others_is_told_by_the_status(
         (["score", "IN", "-o", "OUT", "--output-format", "yaml"], "unknown format 'yaml'"),
         (["score", "IN", "--output-format", "parquet"], "parquet can't go to standard output"),
         (["score", "IN", "-o", "OUT", "--errors", "e.csv"], "errors are written as JSONL"),
-        (["score", "IN", "-o", "OUT", "--prompt-column", "q"], "--prompt-column needs --response-column"),
-        (["score", "IN", "-o", "OUT", "--text-column", "a["], "'a[' is no column"),
+        (["score", "IN", "-o", "OUT", "--prompt-column", "q"], "prompt or system is given without response"),
+        (["score", "IN", "-o", "OUT", "--text-column", ""], "the name of the column of text is empty"),
         (["score", "-", "-o", "OUT", "--input-format", "parquet"], "parquet can't be read from standard input"),
         (["score", "IN", "-o", "OUT", "--max-errors", "0"], "1 rows could not be scored, more than --max-errors"),
         (["filter", "IN", "-o", "IN"], "is the input itself"),
@@ -173,3 +173,33 @@ def test_what_ray_has_not_is_refused_before_anything_is_read(
 ) -> None:
     assert main(["score", "no-such-file.jsonl", *options]) == 2
     assert capsys.readouterr().err == f"demur: {said}\n"
+
+
+def test_where_no_row_can_be_scored_the_first_reason_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_bytes(jsonl([{"question": "Q", "answer": "A"}, {"prompt": "Q"}]))
+    assert main(["score", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "demur: 2 of 2 lines could not be scored; see their demur.error"
+    assert second.startswith("demur: none could; the first: unknown shape with the keys question, answer; ")
+    assert second.endswith("; other names are given by --response-column, --prompt-column and so on")
+    (tmp_path / "in.jsonl").write_bytes(jsonl([{"prompt": "Q", "response": ""}]))
+    assert main(["filter", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]) == 1
+    reason = "demur: none could; the first: the response is empty, so there is no reply to judge\n"
+    assert capsys.readouterr().err.endswith(reason)
+    (tmp_path / "in.jsonl").write_bytes(jsonl([{"prompt": "Q", "response": text} for text in ("", ANSWER)]))
+    assert main(["score", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]) == 1
+    assert "none could" not in capsys.readouterr().err
+
+
+def test_the_manifest_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(jsonl(TABLE))
+    script = (
+        "import sys; opened = []\n"
+        "sys.addaudithook(lambda event, about: opened.append(str(about[0])) if event == 'open' else None)\n"
+        "from demur.cli import main; main(['score', *sys.argv[1:]])\n"
+        "print(sum(name.endswith('demur.json') for name in opened))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"

@@ -111,7 +111,7 @@ def test_bytes_that_are_no_utf8_are_kept_and_not_scored(fake: Classifier, tmp_pa
     (tmp_path / "in.csv").write_bytes(b"prompt,response\nQ,caf\xe9\n")
     do(fake, tmp_path / "in.csv", tmp_path / "out.csv")
     assert b"\nQ,caf\xe9," in (tmp_path / "out.csv").read_bytes()
-    assert (tmp_path / "out.csv").read_bytes().endswith(b",not UTF-8\n")
+    assert (tmp_path / "out.csv").read_bytes().endswith(b",not UTF-8; convert the file (iconv -f CP1252 -t UTF-8)\n")
 
 
 def test_an_old_result_makes_way(fake: Classifier, tmp_path: Path) -> None:

@@ -130,7 +130,8 @@ def test_objects_become_a_table_and_what_is_none_keeps_its_text(fake: Classifier
 
 def test_objects_that_make_no_table_are_refused_with_a_way_out(fake: Classifier, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_bytes(jsonl([{**rows(1)[0], "a": 1}, {**rows(1)[0], "a": "x"}]))
-    with pytest.raises(DataError, match=r"these rows don't make a table: .*; write JSONL instead"):
+    told = r"these rows don't make a table: the column 'a' has values of several types \(.*\); write JSONL instead"
+    with pytest.raises(DataError, match=told):
         do(fake, tmp_path / "in.jsonl", tmp_path / "out.parquet")
 
 

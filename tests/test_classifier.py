@@ -199,7 +199,7 @@ def test_an_empty_reply_is_no_conversation(model: Classifier, response: str) -> 
 def test_wrong_types_are_named(model: Classifier) -> None:
     with pytest.raises(demur.ShapeError, match="prompt is int 7"):
         model.check("Hi", prompt=7)  # type: ignore[arg-type]
-    with pytest.raises(demur.ShapeError, match="text is None"):
+    with pytest.raises(demur.ShapeError, match="text is null"):
         model.check_text(None)  # type: ignore[arg-type]
     with pytest.raises(demur.ShapeError, match="user's"):
         model.check_chat([{"role": "user", "content": "Hi"}])

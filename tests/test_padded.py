@@ -7,7 +7,7 @@ import pytest
 
 import demur
 from demur import _bundle
-from demur._classifier import assemble
+from demur._assemble import assemble
 from demur._session import OnnxSession
 from demur.errors import ExportError
 

@@ -1,6 +1,7 @@
 """Ray, on a real cluster of this machine with two workers: the same scores, nothing lost and nothing twice."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -98,6 +99,39 @@ def test_the_command_scores_on_ray_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert "of 10 rows could not be scored" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("named", "row"),
+    [
+        (
+            ["--prompt-column", "log.q", "--response-column", "log.a[-1]"],
+            {"log": {"q": "Why?", "a": ["no", REPLIES[0]]}},
+        ),
+        (
+            ["--messages-column", "chat"],
+            {"chat": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": REPLIES[0]}]},
+        ),
+        (["--text-column", "t"], {"t": f"<|user|>Why?<|assistant|>{REPLIES[0]}"}),
+        (["--response-column", "a", "--system-column", "s"], {"a": REPLIES[0], "s": "Be kind.", "response": "Sure."}),
+    ],
+    ids=["exchange", "messages", "text", "system"],
+)
+def test_named_columns_count_in_every_format(tmp_path: Path, named: list[str], row: dict[str, Any]) -> None:
+    rows = [row, dict.fromkeys(row)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert main(["score", str(tmp_path / "rows.jsonl"), "-o", str(tmp_path / "plain.jsonl"), *named]) == 1
+    expected = [json.loads(line)["demur"] for line in (tmp_path / "plain.jsonl").read_text().splitlines()]
+    for name in ("rows.jsonl", "rows.parquet"):
+        out = tmp_path / f"out-{name}"
+        assert main(["score", str(tmp_path / name), "-o", str(out), "--engine", "ray", "--workers", "1", *named]) == 1
+        if name == "rows.jsonl":
+            (part,) = out.iterdir()
+            assert part.read_bytes() == (tmp_path / "plain.jsonl").read_bytes()
+        else:
+            assert [one["demur_score"] for one in _read(out)] == [one.get("score") for one in expected]
+            assert [one["demur_error"] for one in _read(out)] == [one.get("error") for one in expected]
+
+
 @pytest.mark.parametrize("size", [1, 7, 40, 1000])
 def test_lines_are_cut_nowhere_and_keep_their_numbers(tmp_path: Path, size: int) -> None:
     text = b"\n".join([b"first", b"", b"x" * 30, b" ", b"caf\xc3\xa9\r", b"last"])
@@ -134,13 +168,35 @@ def test_csv_and_packed_lines(tmp_path: Path) -> None:
     assert "I can't help with that." in part.read_text()
 
 
+def test_a_row_of_csv_that_is_cut_short_or_too_long_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    text = b"\xef\xbb\xbfid;prompt;response\r\n007;Q;I won't do that.\r\n1;Q\r\n2;Q;Sure.;more\r\n3;Q;caf\xe9\r\n"
+    (tmp_path / "in" / "rows.csv").write_bytes(text)
+    assert score_with_ray([tmp_path / "in"], tmp_path / "out", actors=1) == Counts(4, 1, 3)
+    (part,) = (tmp_path / "out").iterdir()
+    with part.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["id"] for row in rows] == ["007", "1", "2", "3"]
+    assert [row["demur_refusal"] for row in rows] == ["true", "", "", ""]
+    assert [row["demur_error"][:36] for row in rows] == [
+        "",
+        "the row has 2 cells, the header 3",
+        "the row has 4 cells, the header 3: 2",
+        "not UTF-8; convert the file (iconv -",
+    ]
+    assert rows[2]["demur_error"].endswith("2;Q;Sure.;more")
+
+
 def test_mistakes_are_said_before_anything_is_scored(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\n")
     (tmp_path / "a.jsonl").write_text("{}\n")
+    (tmp_path / "a.txt").write_text("{}\n")
+    (tmp_path / "a.json").write_text("{}\n")
     for inputs, message in [
-        (["b.csv"], "there is no such file"),
-        (["a.txt"], "ends in '.txt', expected one of .jsonl"),
-        (["a.csv", "a.jsonl"], "of several kinds"),
+        (["b.csv"], "no such file"),
+        (["a.txt"], "Ray's engine reads what ends in .jsonl, .jsonl.gz, .csv, .csv.gz, .parquet"),
+        (["a.json"], "holds jsonl; give it a name that ends in .jsonl"),
+        (["a.csv", "a.jsonl"], r"of several kinds \(csv, jsonl\)"),
         ([], "there are none"),
     ]:
         with pytest.raises(DataError, match=message):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demur._bundle import find, read
-from demur._conversation import from_row
 from demur._reader import Reader
+from demur._shapes import from_row
 from demur._template import Template
 from demur._tokenizer import Tokenizer
 from demur.errors import WrongValueError

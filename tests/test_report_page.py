@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from demur._columns import Columns
 from demur._report import _items
 from demur._report._examples import Examples
 from demur._report._page import page
@@ -48,7 +49,7 @@ def _page(prompt: str, reply: str, value: str, error: str, name: str) -> _Markup
         {"prompt": prompt, "response": reply, name: value, "demur": {**verdict, "refusal": False, "score": 0.2}},
         {"text": reply, name: value, "demur": {"error": error}},
     ]
-    examples = Examples(3, {})
+    examples = Examples(3, Columns())
     tally = Tally([name], None, examples)
     for number, row in enumerate(rows):
         for item in _items.items(f"{name}, line {number}", row):

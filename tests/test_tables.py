@@ -1,6 +1,5 @@
 """`score_table`: any table in, the same kind of table out, with the verdict's columns."""
 
-import json
 import os
 import subprocess
 import sys
@@ -162,68 +161,6 @@ def test_many_rows_keep_their_places(fake: Classifier, workers: int) -> None:
 def test_what_is_no_table_is_an_error(fake: Classifier, wrong: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         demur.score_table(wrong, model=fake)
-
-
-def _written(folder: Path, ending: str) -> Path:
-    table, path = pyarrow.table(COLUMNS), folder / f"rows{ending}"
-    if ending == ".parquet":
-        pyarrow.parquet.write_table(table, path)
-    elif ending == ".feather":
-        pyarrow.feather.write_feather(table, path)
-    elif ending == ".arrow":  # as a saved data set's are
-        with pyarrow.ipc.new_stream(path, table.schema) as writer:
-            writer.write_table(table)
-    elif ending in (".jsonl", ".jsonl.gz"):
-        text = "".join(json.dumps(row) + "\n" for row in table.to_pylist())
-        with pyarrow.output_stream(path) as stream:
-            stream.write(text.encode())
-    else:
-        delimiter = "\t" if ending == ".tsv" else ","
-        pyarrow.csv.write_csv(table, path, pyarrow.csv.WriteOptions(delimiter=delimiter))
-    return path
-
-
-@pytest.mark.parametrize("ending", [".parquet", ".feather", ".arrow", ".jsonl", ".jsonl.gz", ".csv", ".tsv"])
-def test_a_file_is_read_as_a_table(fake: Classifier, tmp_path: Path, ending: str) -> None:
-    for module in ("parquet", "feather", "csv"):
-        pytest.importorskip(f"pyarrow.{module}")
-    scored = demur.score_table(_written(tmp_path, ending), model=fake)
-    assert scored["id"].to_pylist() == COLUMNS["id"]
-    assert scored["demur_refusal"].to_pylist()[:2] == [True, False]
-    assert scored["demur_error"].is_valid().to_pylist() == [False, False, False, True, True]
-
-
-def test_replies_of_a_csv_file_are_text_whatever_they_look_like(fake: Classifier, tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text('prompt,answer,n\n2+2?,4,1\n"one\ntwo",5,2\n')
-    scored = demur.score_table(path, model=fake, prompt="prompt", response="answer")
-    assert scored["answer"].to_pylist() == ["4", "5"]
-    assert scored["n"].to_pylist() == [1, 2]
-    assert scored["demur_error"].null_count == 2
-
-
-def test_a_row_of_megabytes_is_read_from_jsonl(fake: Classifier, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({"prompt": "Q", "response": "long " * 800_000}) + "\n")
-    assert demur.score_table(path, model=fake)["demur_elided"].to_pylist()[0] > 500_000
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("rows.parquet", b"PAR1 no", "rows.parquet: .*"),
-        ("rows.xlsx", b"", "ends in '.xlsx', expected one of .parquet"),
-        ("rows.parquet", None, "rows.parquet: there is no such file"),
-        ("rows.jsonl", b'{"prompt": \n', "rows.jsonl: JSON parse error"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_named(
-    fake: Classifier, tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        demur.score_table(tmp_path / name, model=fake)
 
 
 def test_without_pyarrow_frames_still_work_and_files_say_what_to_install(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import gzip
 import json
 from pathlib import Path
 
-from demur._conversation import Conversation, from_row
+from demur._conversation import Conversation
+from demur._shapes import from_row
 from demur.errors import CheckpointError, InputError
 
 OWN = Path(__file__).parent / "corpus.jsonl"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import demur
-from demur._conversation import Conversation, from_row
+from demur._conversation import Conversation
+from demur._shapes import from_row
 from demur._verdict import probability
 from demur.errors import CheckpointError, InputError
 

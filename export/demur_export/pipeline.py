@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from demur import _bundle as demur_bundle
 from demur import _machine
-from demur._classifier import assemble
+from demur._assemble import assemble
 from demur._conversation import Conversation
 from demur._reader import Reader
 from demur._session import INPUT, OnnxSession

@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from demur import _batches, _bundle, _machine
+from demur import _batches, _machine
 from demur._bundle import Bundle
-from demur._conversation import Conversation, from_messages, from_prompt, from_row
+from demur._conversation import Conversation, from_messages, from_prompt
 from demur._elide import Fitted
 from demur._manifest import LEAST_TOKENS
 from demur._reader import Reader
 from demur._session import Session
+from demur._shapes import from_row
 from demur._stream import in_windows, or_error, ordered_map, raising
 from demur._tokenizer import Tokenizer
-from demur._verdict import Verdict, probability
+from demur._verdict import Verdict, decide
 from demur.errors import InputError
 
 # Conversations that are sorted by length together, where texts share runs.
@@ -60,8 +60,10 @@ class Classifier:
         self._single = self._session if granted == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from demur._assemble import reopen  # subtle: what opens a classifier imports this module
+
         kept = (self._threads, self._threshold, self._truncate, self._run_tokens)
-        return _reload, (self._bundle.folder, self._open_session, *kept)
+        return reopen, (self._bundle.folder, self._open_session, *kept)
 
     def __repr__(self) -> str:
         return f"<demur.Classifier {self.name} ({self._bundle.recipe}) threshold={self._threshold:g}>"
@@ -236,24 +238,7 @@ class Classifier:
         return self._decided(fitted, session.run(np.array([fitted.ids], dtype=np.int64))[0].tolist())
 
     def _decided(self, fitted: Fitted, logits: Sequence[float]) -> Verdict:
-        score = probability(logits, self._bundle.refusal)
-        refusal = score >= self._threshold
-        return Verdict(
-            refusal=refusal,
-            score=score,
-            label=self._label(refusal, logits),
-            threshold=self._threshold,
-            model=self._bundle.name,
-            tokens=len(fitted.ids),
-            elided=fitted.elided,
-            logits=tuple(logits),
-        )
-
-    def _label(self, refusal: bool, logits: Sequence[float]) -> str:
-        """The model's name for the decision: of the other labels, the likeliest, where it is no refusal."""
-        index = self._bundle.refusal
-        others = [i for i in range(len(logits)) if i != index]
-        return self.labels[index if refusal else max(others, key=logits.__getitem__)]
+        return decide(self._bundle, logits, self._threshold, tokens=len(fitted.ids), elided=fitted.elided)
 
     def _one_thread(self) -> Session:
         """The session that workers share: one thread a run, so that runs go on side by side."""
@@ -262,29 +247,3 @@ class Classifier:
                 if self._single is None:
                     self._single = self._open_session(1)
         return self._single
-
-
-def assemble(
-    bundle: Bundle,
-    open_session: Callable[[int], Session],
-    *,
-    threads: int,
-    threshold: float,
-    run_tokens: int | None = None,
-) -> Classifier:
-    """Return the classifier of a bundle, with the bundle's own tokenizer."""
-    tokenizer = Tokenizer(bundle.tokenizer.path)
-    return Classifier(bundle, tokenizer, open_session, threads=threads, threshold=threshold, run_tokens=run_tokens)
-
-
-def _reload(
-    folder: Path,
-    open_session: Callable[[int], Session],
-    threads: int,
-    threshold: float,
-    truncate: int | None,
-    run_tokens: int | None,
-) -> Classifier:
-    bundle = _bundle.read(folder)
-    made = assemble(bundle, open_session, threads=threads, threshold=threshold, run_tokens=run_tokens)
-    return made if truncate is None else made.truncated(truncate)

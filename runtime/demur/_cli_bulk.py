@@ -52,6 +52,7 @@ def _common() -> argparse.ArgumentParser:
         ("response", "what the assistant replied"),
         ("messages", "the list of messages"),
         ("text", "the conversation in the model's template"),
+        ("system", "the system prompt"),
         ("id", "what tells one row from another"),
     ):
         common.add_argument(f"--{part}-column", metavar="NAME", help=f"column or JSON path of {holds}")

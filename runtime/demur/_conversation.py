@@ -1,11 +1,10 @@
-"""What callers may pass, as turns: messages, prompt and response, and the row shapes of common data sets."""
+"""What callers may pass, as turns: messages, or prompt and response; `_shapes.py` has the rows of data sets."""
 
-import reprlib
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
+from demur._describe import describe, shorten
 from demur._template import Turn, is_blank
 from demur.errors import EmptyResponseError, ShapeError
 
@@ -129,36 +128,9 @@ def from_messages(messages: object, role_key: str = "role", content_key: str = "
             )
         role = message[role_key]
         if not isinstance(role, str) or role.lower() not in _ALIASES:
-            raise ShapeError(f"message {i} has the {role_key} {_shorten(role)}, expected one of {', '.join(_ALIASES)}")
+            raise ShapeError(f"message {i} has the {role_key} {shorten(role)}, expected one of {', '.join(_ALIASES)}")
         turns.append(Turn(_ALIASES[role.lower()], _content(message, content_key, i)))
     return Conversation(tuple(turns))
-
-
-def from_row(row: object) -> Conversation:
-    """Recognise one row of a data set by its keys.
-
-    `{"messages": [{role, content}]}`, `{"conversations": [{from, value}]}`, `{"prompt", "response"}`,
-    `{"instruction", "input", "output"}` and `{"text"}` (already rendered), in this order; a list is a list of
-    messages, a string a response alone. A `system` key beside any of them is the system prompt.
-
-    Raises:
-        ShapeError: None of these shapes, or a value of another type.
-    """
-    if isinstance(row, Conversation):
-        return row
-    if isinstance(row, str):
-        return from_prompt(row)
-    if isinstance(row, Mapping):
-        for keys, read in SHAPES:
-            if keys <= row.keys():
-                return read(row)
-        raise ShapeError(
-            f"unknown shape with the keys {_keys(row)}; expected messages, conversations, "
-            "prompt and response, instruction and output, or text"
-        )
-    if isinstance(row, Sequence):
-        return from_messages(row)
-    raise ShapeError(f"a conversation is an object, a list of messages or a string, not {describe(row)}")
 
 
 def _content(message: Mapping[str, Any], key: str, i: int) -> str:
@@ -181,67 +153,3 @@ def _content(message: Mapping[str, Any], key: str, i: int) -> str:
             parts.append(text)
         return "\n".join(text for text in parts if text)
     raise ShapeError(f"message {i} has {key} {describe(content)}, expected a string or a list of parts")
-
-
-def _openai(row: Mapping[str, Any]) -> Conversation:
-    return _with_system(row, from_messages(row["messages"]))
-
-
-def _sharegpt(row: Mapping[str, Any]) -> Conversation:
-    return _with_system(row, from_messages(row["conversations"], "from", "value"))
-
-
-def _with_system(row: Mapping[str, Any], conversation: Conversation) -> Conversation:
-    system = row.get("system")
-    if system is None:
-        return conversation
-    if not isinstance(system, str):
-        raise ShapeError(f"system is {describe(system)}, expected a string")
-    return Conversation((Turn("system", system), *conversation.turns), added=1)
-
-
-def _exchange(row: Mapping[str, Any]) -> Conversation:
-    return from_prompt(row["response"], row["prompt"], row.get("system"))
-
-
-def _alpaca(row: Mapping[str, Any]) -> Conversation:
-    for key in ("instruction", "input"):
-        if not isinstance(row.get(key), str | None):
-            raise ShapeError(f"{key} is {describe(row[key])}, expected a string")
-    prompt = "\n\n".join(part for part in (row["instruction"], row.get("input")) if part)
-    return from_prompt(row["output"], prompt, row.get("system"))
-
-
-def _rendered(row: Mapping[str, Any]) -> Conversation:
-    if not isinstance(row["text"], str):
-        raise ShapeError(f"text is {describe(row['text'])}, expected a string")
-    return Conversation((), rendered=row["text"])
-
-
-# The keys that each known shape of a row has, and what reads it; the first that fits counts.
-SHAPES: tuple[tuple[Set[str], Callable[[Mapping[str, Any]], Conversation]], ...] = (
-    ({"messages"}, _openai),
-    ({"conversations"}, _sharegpt),
-    ({"prompt", "response"}, _exchange),
-    ({"instruction", "output"}, _alpaca),
-    ({"text"}, _rendered),
-)
-
-
-def describe(value: object) -> str:
-    """Return a value's type and the beginning of the value, for a message."""
-    return f"{type(value).__name__} {_shorten(value)}"
-
-
-def _keys(row: Mapping[Any, Any]) -> str:
-    names = [_shorten(key) if not isinstance(key, str) else key[:30] for key in islice(row, 9)]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "(none)"
-
-
-def _shorten(value: object) -> str:
-    try:
-        # subtle: a value from a file may be too deep or its number too long for `repr`.
-        text = reprlib.repr(value)
-    except ValueError:
-        return "..."
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from demur import _bundle, _machine
+from demur._assemble import assemble
 from demur._bundle import Bundle
-from demur._classifier import Classifier, assemble
+from demur._classifier import Classifier
 from demur._session import OnnxSession
 
 # Tokens to a run on a GPU, padding included. Attention that takes a mask holds a weight for each pair of a text's
@@ -40,7 +41,20 @@ def load(
         DeviceError: The device asked for is not the one that would run.
         ValueError: `threads` or `threshold` is out of its range.
     """
-    bundle = _bundle.read(_bundle.find(model))
+    return load_bundle(
+        _bundle.read(_bundle.find(model)), device=device, threads=threads, threshold=threshold, verify=verify
+    )
+
+
+def load_bundle(
+    bundle: Bundle,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    threshold: float | str | None = None,
+    verify: bool = True,
+) -> Classifier:
+    """Load a bundle whose `demur.json` has been read; the rest is as for `load`."""
     if threads is None:
         threads = 1 if device == "cuda" else _machine.cores()
     if threads < 1:

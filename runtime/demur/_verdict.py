@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from demur._bundle import Bundle
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -36,6 +38,32 @@ class Verdict:
         made = {name: getattr(self, name) for name in self.__slots__}
         made["logits"] = list(self.logits)
         return made
+
+
+def decide(bundle: Bundle, logits: Sequence[float], threshold: float, *, tokens: int, elided: int) -> Verdict:
+    """Return the verdict of one conversation.
+
+    Args:
+        bundle: Whose model said it.
+        logits: What it said, one for each label.
+        threshold: The score from which a reply counts as a refusal.
+        tokens: Tokens read.
+        elided: Tokens left out.
+    """
+    index, score = bundle.refusal, probability(logits, bundle.refusal)
+    refusal = score >= threshold
+    others = [i for i in range(len(logits)) if i != index]
+    return Verdict(
+        refusal=refusal,
+        score=score,
+        # Of the other labels it is the likeliest, where it is no refusal.
+        label=bundle.labels[index if refusal else max(others, key=logits.__getitem__)],
+        threshold=threshold,
+        model=bundle.name,
+        tokens=tokens,
+        elided=elided,
+        logits=tuple(logits),
+    )
 
 
 def probability(logits: Sequence[float], index: int) -> float:

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from demur._columns import Columns
 from demur._extras import need
 from demur._tables._batch import BatchScorer
-from demur._tables._columns import Columns
 from demur.errors import DataError
 
 need("ray.data", "ray", "demur.ray")
@@ -104,8 +104,8 @@ def score_with_ray(
     they came in, with a `demur` object added, as `demur score` adds it; tables get the columns of `score_table`.
 
     Args:
-        inputs: JSONL, CSV (both plain or `.gz`) or Parquet files, all of one format: paths that every node can read,
-            or addresses that pyarrow knows, such as `s3://bucket/rows.parquet`.
+        inputs: JSONL, CSV (both plain or `.gz`) or Parquet files, all of one format: files, folders and globs that
+            every node can read, or addresses that pyarrow knows, such as `s3://bucket/rows.parquet`.
         output: A folder that is not there yet, likewise.
         model: What `RefusalScorer` takes.
         threshold: The score from which a reply counts as a refusal.
@@ -114,7 +114,7 @@ def score_with_ray(
         actors: How many models; by default as many as the cluster has CPUs for.
         cpus: CPUs of each.
         filesystem: The pyarrow filesystem of all paths; by default each path says so.
-        prompt: The column of what the user asked, of tables.
+        prompt: The column or key of what the user asked, or a path to it; likewise:
         response: The column of what the assistant replied.
         messages: The column of messages.
         text: The column of conversations written in the model's template.

@@ -131,7 +131,7 @@ class Table:
             return self._pa.Table.from_batches([one.select(names) for one in slices], self._schema)
         try:
             if self._schema is None:
-                self._schema = self._found(self._pa.Table.from_pylist(_same_keys(self._rows)).schema)
+                self._schema = self._found(self._inferred().schema)
                 self._open()
             known = set(self._schema.names)
             unknown = next((name for row in self._rows for name in row if name not in known), None)
@@ -140,6 +140,16 @@ class Table:
             return self._pa.Table.from_pylist(self._rows, self._schema)
         except (DataError, self._pa.ArrowException, TypeError, OverflowError) as error:
             raise DataError(f"these rows don't make a table: {error}; write JSONL instead") from error
+
+    def _inferred(self) -> Any:
+        """Return the rows held as a table of the types that pyarrow finds in them."""
+        columns = {}
+        for name in {name: None for row in self._rows for name in row}:
+            try:
+                columns[name] = self._pa.array([row.get(name) for row in self._rows])
+            except (self._pa.ArrowException, TypeError, OverflowError) as error:
+                raise DataError(f"the column {name!r} has values of several types ({error})") from error
+        return self._pa.table(columns)
 
     def _found(self, schema: Any) -> Any:
         """Return the schema of rows that have none: columns of nothing but nulls are taken for text."""
@@ -173,7 +183,7 @@ class Table:
         return self._pa.schema(kept, metadata=schema.metadata)
 
     def _ours(self, name: str) -> bool:
-        return self._every is not None and name != RAW and _verdict_columns.is_ours(name)
+        return self._every is not None and _verdict_columns.is_ours(name)
 
 
 def _file(pa: Any, stream: IO[bytes]) -> Any:
@@ -215,9 +225,3 @@ def _types(pa: Any, every: bool | None) -> dict[str, Any]:
     known = {"bool": pa.bool_(), "double": pa.float64(), "string": pa.string(), "int64": pa.int64()}
     turns = pa.list_(pa.struct([(name, known[kind]) for name, kind in _verdict_columns.turn().items()]))
     return {name: known.get(kind, turns) for name, kind in _verdict_columns.columns(every).items()}
-
-
-def _same_keys(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows with the keys of all of them, which types are found out from."""
-    keys = {name: None for row in rows for name in row}
-    return [keys | row for row in rows]

@@ -3,22 +3,26 @@
 import argparse
 import signal
 import sys
+from dataclasses import fields
+from typing import Any
 
 from demur import _bundle, _machine
 from demur._bulk import _formats, _plan, _tables
-from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input, find
 from demur._bulk._job import Job, Report, check
 from demur._bulk._output import Place
 from demur._bulk._perform import perform
-from demur._load import load
+from demur._columns import Columns
+from demur._load import load_bundle
+from demur._shapes import UNKNOWN
 from demur.errors import DataError, InputError
 
 # A fault, which ends with 2, is an error that `demur.cli` reports.
 DONE, BAD_ROWS, UNREADABLE = 0, 1, 3
 # A shell's status of a command that a signal ended.
 _SIGNALLED = 128
+_NAMING = "; other names are given by --response-column, --prompt-column and so on"
 # Options that Ray's engine has not.
 _LOCAL_ONLY = (
     "errors",
@@ -52,6 +56,7 @@ def _with_ray(options: argparse.Namespace) -> int:
     # subtle: Ray is looked for only now, and its absence is an error that names the extra.
     from demur.ray import score_with_ray
 
+    named: dict[str, Any] = _columns(options).named
     counts = score_with_ray(
         options.input,
         options.output,
@@ -59,10 +64,7 @@ def _with_ray(options: argparse.Namespace) -> int:
         threshold=options.threshold,
         address=options.address,
         actors=options.workers,
-        prompt=options.prompt_column,
-        response=options.response_column,
-        messages=options.messages_column,
-        text=options.text_column,
+        **named,
     )
     if counts.failed:
         tell(f"{counts.failed} of {counts.rows} rows could not be scored")
@@ -88,7 +90,6 @@ def _run(options: argparse.Namespace) -> Report:
     if options.resume and options.restart:
         raise InputError("give either --resume or --restart")
     inputs = find(options.input, _formats.parse(options.input_format) if options.input_format else None)
-    parts = ("prompt", "response", "messages", "text", "id")
     job = Job(
         inputs=inputs,
         output=_output(options.output, options.output_format, inputs),
@@ -96,7 +97,7 @@ def _run(options: argparse.Namespace) -> Report:
         errors=_errors(options.errors) if options.errors else None,
         drop=options.drop,
         every=options.turns == "all",
-        columns=Columns(**{part: getattr(options, f"{part}_column") for part in parts}),
+        columns=_columns(options),
         workers=_machine.granted(options.workers),
         max_row_bytes=options.max_row_bytes,
         max_errors=options.max_errors,
@@ -110,14 +111,18 @@ def _run(options: argparse.Namespace) -> Report:
         format.name in _formats.COLUMNAR for format in (*(one.format for one in inputs), *(f for _, f in job.places))
     ):
         _tables.spare_memory()
-    model = load(options.model, device=options.device, threshold=options.threshold, threads=1)
     bundle = _bundle.read(_bundle.find(options.model))
+    model = load_bundle(bundle, device=options.device, threshold=options.threshold, threads=1)
     facts = {
         "model": {"name": bundle.name, "sha256": bundle.model.sha256, "tokenizer": bundle.tokenizer.sha256},
         "threshold": model.threshold,
         "device": options.device,
     }
     return perform(model, job, facts)
+
+
+def _columns(options: argparse.Namespace) -> Columns:
+    return Columns(**{part.name: getattr(options, f"{part.name}_column") for part in fields(Columns)})
 
 
 def tell(phrase: str) -> None:
@@ -152,6 +157,8 @@ def _status(options: argparse.Namespace, report: Report) -> int:
         return _SIGNALLED + report.signal
     if tally.failed:
         tell(f"{tally.failed} of {tally.lines} {report.rows} could not be scored; {_see(options, report)}")
+        if tally.failed == tally.lines:
+            tell(f"none could; the first: {tally.reason}{_NAMING if (tally.reason or '').startswith(UNKNOWN) else ''}")
     if report.failures:
         return UNREADABLE
     return BAD_ROWS if tally.failed else DONE

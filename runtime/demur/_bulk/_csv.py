@@ -63,10 +63,6 @@ class Record(NamedTuple):
     def size(self) -> int:
         return 2 * len(self.text)
 
-    @property
-    def cells(self) -> bool:
-        return True
-
     def judged(self) -> dict[str, str]:
         if self.error is not None:
             raise InputError(self.error)
@@ -224,7 +220,9 @@ def _fault(values: Sequence[str], text: str, first: Head, max_bytes: int | None)
         size = sum(map(len, encoded(text)))
         if size > max_bytes:
             return too_long(size, max_bytes)
-    return None if text.isascii() or _SURROGATE.search(text) is None else "not UTF-8"
+    if text.isascii() or _SURROGATE.search(text) is None:
+        return None
+    return "not UTF-8; convert the file (iconv -f CP1252 -t UTF-8)"
 
 
 @contextmanager

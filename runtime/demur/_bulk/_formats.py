@@ -26,6 +26,8 @@ _ENDINGS = {
     ".feather": "arrow",
     ".ipc": "arrow",
 }
+# What a text that is not UTF-8 but UTF-16 begins with.
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Magic numbers: gzip RFC 1952, Zstandard RFC 8878, Parquet and Arrow their format specifications.
 _GZIP, _ZSTD, _PARQUET, _ARROW = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1", b"ARROW1"
 _HEAD = 4096
@@ -82,6 +84,7 @@ def by_content(path: Path) -> Format:
     JSONL too.
 
     Raises:
+        DataError: It is UTF-16, or no text and its ending says nothing.
         OSError: It can't be read.
     """
     with path.open("rb") as stream:
@@ -95,11 +98,21 @@ def by_content(path: Path) -> Format:
     name = said.name if said else None
     if packing == "gz":
         head = _unpacked(head)
+    if name != "arrow" and packing != "zst":
+        _check_text(path, head, name)
     # subtle: what is packed with Zstandard is unpacked by a package that may be missing; its ending has to do.
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] if packing != "zst" else b""
     if name in (None, "json"):
         name = "json" if first == b"[" or (name == "json" and not first) else "jsonl"
     return Format(name or "jsonl", packing)
+
+
+def _check_text(path: Path, head: bytes, name: str | None) -> None:
+    if head.startswith(_UTF_16):
+        raise DataError(f"{path}: is UTF-16, expected UTF-8; convert it with iconv -f UTF-16 -t UTF-8")
+    # subtle: a NUL is in no text of these formats, and near the beginning of nearly all that is no text.
+    if name is None and b"\0" in head:
+        raise DataError(f"{path}: its contents and its ending are of no known format; expected {', '.join(FORMATS)}")
 
 
 def _unpacked(head: bytes) -> bytes:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input
 from demur._bulk._output import Place
 from demur._bulk._route import Tally
+from demur._columns import Columns
 from demur.errors import DataError, InputError
 
 

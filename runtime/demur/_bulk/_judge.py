@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from demur._bulk._columns import Columns
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur._classifier import Classifier
+from demur._columns import Columns
 from demur._stream import in_windows, ordered_map
 from demur._verdict import Verdict
 from demur.errors import InputError
@@ -61,7 +61,7 @@ class Judge:
 
     def _outcome(self, row: Row) -> Outcome:
         try:
-            conversation = self.columns.conversation(row)
+            conversation = self._conversation(row)
             if self.every:
                 return Outcome(replies=tuple(self.model.judge_replies(conversation)))
             return Outcome(verdict=self.model.judge_row(conversation))
@@ -78,9 +78,12 @@ class Judge:
 
     def _read(self, row: Row) -> Any:
         try:
-            return self.columns.conversation(row)
+            return self._conversation(row)
         except InputError as error:
             return error
+
+    def _conversation(self, row: Row) -> Any:
+        return self.columns.conversation(row.judged())
 
     def _judged(self, row: Row, outcome: Outcome) -> Judged:
         return Judged(row, outcome, row.mark() if self.marks else 0)

@@ -40,10 +40,6 @@ class Line(NamedTuple):
     def size(self) -> int:
         return len(self.text)
 
-    @property
-    def cells(self) -> bool:
-        return False
-
     def judged(self) -> dict[str, Any]:
         return self.fields()
 

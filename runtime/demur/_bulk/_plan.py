@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from demur._bulk import _csv, _formats, _packing, _tables
-from demur._bulk._columns import Columns
 from demur._bulk._formats import Format
 from demur._bulk._inputs import Input
 from demur._bulk._packing import Consumed
 from demur._bulk._sources import column_names, delimiter_of
 from demur._bulk._text_sinks import Csv, JsonArray, JsonLines, Sink
+from demur._columns import Columns
 from demur.errors import DataError
 
 

@@ -1,13 +1,14 @@
 """Which output a row goes to: scored, kept, taken out, or set aside."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
-from demur._bulk._columns import Columns, get
 from demur._bulk._outcome import Outcome
 from demur._bulk._row import Row
 from demur._bulk._text_sinks import Sink, plain, where
+from demur._columns import Columns
+from demur._paths import get
 from demur.errors import InputError
 
 
@@ -21,6 +22,7 @@ class Tally:
         failed: Rows that could not be scored.
         kept: Rows that a filter kept.
         dropped: Rows that a filter took out.
+        reason: Why the first of those that could not be scored could not be.
     """
 
     lines: int = 0
@@ -28,6 +30,12 @@ class Tally:
     failed: int = 0
     kept: int = 0
     dropped: int = 0
+    reason: str | None = field(default=None, compare=False)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Count a row that could not be scored."""
+        self.failed += 1
+        self.reason = self.reason or outcome.error
 
 
 class Route(Protocol):
@@ -87,7 +95,8 @@ class Scored:
             failed = self._sink.add(row, outcome)
         self.tally.lines += 1
         self.tally.refusals += 0 if failed else outcome.refusals
-        self.tally.failed += failed
+        if failed:
+            self.tally.fail(outcome)
 
 
 class Filtered:
@@ -112,7 +121,8 @@ class Filtered:
         tally.lines += 1
         tally.refusals += outcome.refusals
         failed = outcome.error is not None
-        tally.failed += failed
+        if failed:
+            tally.fail(outcome)
         if failed and self._errors is not None:
             self._errors.add(row, outcome)
         elif failed or (outcome.refusals > 0) is not self._refusals:

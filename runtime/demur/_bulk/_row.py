@@ -23,11 +23,6 @@ class Row(Protocol):
         """About how many bytes of memory it takes."""
         ...
 
-    @property
-    def cells(self) -> bool:
-        """Whether its values are cells of a table, in which lists may be written as JSON."""
-        ...
-
     def judged(self) -> Mapping[str, Any]:
         """Return the fields that a verdict may rest on.
 

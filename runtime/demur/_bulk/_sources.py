@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from demur._bulk import _csv, _formats, _lines, _packing, _tables
-from demur._bulk._columns import Columns
 from demur._bulk._inputs import Input
 from demur._bulk._packing import Consumed
 from demur._bulk._row import Row
+from demur._columns import Columns
 from demur.errors import DataError, DataExtraError
 
 
@@ -80,7 +80,7 @@ class Sources:
             count = 0
             try:
                 with _packing.faults(one.name):
-                    for row in self._open(one):
+                    for row in rows(one, self._wanted, self.consumed, self.max_row_bytes):
                         yield row
                         count += 1
                         del row
@@ -91,33 +91,53 @@ class Sources:
                 self.failures.append(str(error))
                 self.tell(f"{error}{kept}")
 
-    def _open(self, one: Input) -> Iterator[Row]:
-        name, packing = one.format
-        if one.path is not None and name in _formats.COLUMNAR:
-            names = column_names(one) or []
-            wanted = self._wanted(one, names)
-            yield from _tables.rows(one.path, one.name, name, wanted, self.consumed, self.max_row_bytes)
-            return
-        if one.path is None:
-            stream: IO[bytes] = _standard_input()
-            if (name, packing) == ("jsonl", ""):
-                yield from _lines.lines(stream, one.name, self.max_row_bytes)
-                return
-            opened = _packing.unpacked(stream, packing, self.consumed)
-        else:
-            opened = _packing.open_input(one.path, packing, self.consumed)
-        if name == "jsonl":
-            yield from _lines.lines(opened, one.name, self.max_row_bytes)
-        elif name == "json":
-            yield from _lines.elements(opened, one.name, self.max_row_bytes)
-        else:
-            yield from _csv.records(opened, one.name, delimiter_of(name), self.max_row_bytes)
-
     def _wanted(self, one: Input, names: Sequence[str]) -> list[str]:
         try:
             return self.columns.wanted(names)
         except DataError as error:
             raise DataError(f"{one.name}: {error}") from error
+
+
+def rows(
+    one: Input,
+    wanted: Callable[[Input, Sequence[str]], Sequence[str]],
+    consumed: Consumed,
+    max_row_bytes: int | None = None,
+    *,
+    alone: bool = False,
+) -> Iterator[Row]:
+    """Yield the rows of one file.
+
+    Args:
+        one: The file.
+        wanted: Says which of the columns of a Parquet or Arrow file `Row.judged` is to return.
+        consumed: Told how much has been read.
+        max_row_bytes: Longer rows have an error.
+        alone: Whether to read no other columns of such a file.
+
+    Raises:
+        DataError: It can't be read, or what `wanted` raises. What unpacking and reading raise is left to
+            `_packing.faults`.
+    """
+    name, packing = one.format
+    if one.path is not None and name in _formats.COLUMNAR:
+        columns = wanted(one, column_names(one) or [])
+        yield from _tables.rows(one.path, one.name, name, columns, consumed, max_row_bytes, alone=alone)
+        return
+    if one.path is None:
+        stream: IO[bytes] = _standard_input()
+        if (name, packing) == ("jsonl", ""):
+            yield from _lines.lines(stream, one.name, max_row_bytes)
+            return
+        opened = _packing.unpacked(stream, packing, consumed)
+    else:
+        opened = _packing.open_input(one.path, packing, consumed)
+    if name == "jsonl":
+        yield from _lines.lines(opened, one.name, max_row_bytes)
+    elif name == "json":
+        yield from _lines.elements(opened, one.name, max_row_bytes)
+    else:
+        yield from _csv.records(opened, one.name, delimiter_of(name), max_row_bytes)
 
 
 def column_names(one: Input) -> list[str] | None:

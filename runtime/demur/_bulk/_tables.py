@@ -40,10 +40,6 @@ class TableRow(NamedTuple):
     size: int
     max_bytes: int | None
 
-    @property
-    def cells(self) -> bool:
-        return True
-
     def judged(self) -> dict[str, Any]:
         values = {name: self._value(name) for name in self.wanted}
         if self.max_bytes is not None:
@@ -109,7 +105,14 @@ def schema(path: Path, name: str) -> Any:
 
 
 def rows(
-    path: Path, file: str, name: str, wanted: Sequence[str], consumed: Consumed, max_bytes: int | None = None
+    path: Path,
+    file: str,
+    name: str,
+    wanted: Sequence[str],
+    consumed: Consumed,
+    max_bytes: int | None = None,
+    *,
+    alone: bool = False,
 ) -> Iterator[TableRow]:
     """Yield the rows of a Parquet or Arrow file.
 
@@ -120,12 +123,13 @@ def rows(
         wanted: Columns that a verdict may rest on.
         consumed: Told how much of the file has been read.
         max_bytes: Rows whose texts are longer have an error.
+        alone: Whether to read no other columns.
 
     Raises:
         DataExtraError: pyarrow is not installed.
     """
     number = 0
-    for batch, share in (_parquet.batches if name == "parquet" else _arrow_batches)(path):
+    for batch, share in (_parquet.batches if name == "parquet" else _arrow_batches)(path, wanted if alone else None):
         size = batch.nbytes // max(1, batch.num_rows) + 1
         for i in range(batch.num_rows):
             number += 1
@@ -134,7 +138,7 @@ def rows(
         del batch  # subtle: else two are held while the next one is read
 
 
-def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
+def _arrow_batches(path: Path, columns: Sequence[str] | None) -> Iterator[tuple[Any, int]]:
     with path.open("rb") as stream:
         reader = _arrow(stream)
         batches = (
@@ -145,7 +149,7 @@ def _arrow_batches(path: Path) -> Iterator[tuple[Any, int]]:
             share, before = stream.tell() - before, stream.tell()
             for at in range(0, batch.num_rows, _parquet.ROWS):
                 part = batch.slice(at, _parquet.ROWS)
-                yield part, share * part.num_rows // batch.num_rows
+                yield part if columns is None else part.select(columns), share * part.num_rows // batch.num_rows
 
 
 def _arrow(stream: io.BufferedReader) -> Any:

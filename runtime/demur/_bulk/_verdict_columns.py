@@ -8,6 +8,7 @@ from typing import Any
 
 from demur._bulk._outcome import Outcome
 
+PREFIX = "demur_"
 # Names and types, without the prefix. What is the same in each row is there too, so that a table says what judged it.
 _LAST = {
     "refusal": "bool",
@@ -31,7 +32,7 @@ def columns(every: bool) -> dict[str, str]:
     Args:
         every: Whether all replies are judged; then `demur_turns` is a list of one record for each.
     """
-    return {f"demur_{name}": kind for name, kind in (_ALL if every else _LAST).items()}
+    return {PREFIX + name: kind for name, kind in (_ALL if every else _LAST).items()}
 
 
 def turn() -> dict[str, str]:
@@ -41,7 +42,7 @@ def turn() -> dict[str, str]:
 
 def is_ours(name: str) -> bool:
     """Whether a column holds an earlier outcome, which makes way for the new one."""
-    return name == RAW or name in columns(False) or name in columns(True)
+    return name in columns(False) or name in columns(True)
 
 
 def values(outcome: Outcome, every: bool) -> list[Any]:

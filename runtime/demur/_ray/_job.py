@@ -8,20 +8,15 @@ from typing import Any
 import ray
 from pyarrow import fs
 
+from demur._bulk import _formats
+from demur._bulk._formats import Format
+from demur._bulk._inputs import find
+from demur._columns import Columns
 from demur._ray import _actor, _lines, _tables
 from demur._ray._sink import Counts, Folder
-from demur._tables._columns import Columns
 from demur.errors import DataError
 
-_ENDINGS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".jsonl.gz": "jsonl",
-    ".ndjson.gz": "jsonl",
-    ".csv": "csv",
-    ".csv.gz": "csv",
-    ".parquet": "parquet",
-}
+_FORMATS = [Format("jsonl"), Format("jsonl", "gz"), Format("csv"), Format("csv", "gz"), Format("parquet")]
 # Rows that an actor judges at a time, and bytes of rows that it is given at a time: the latter are what is done again
 # when it dies, some thousand rows and a minute or two.
 _BATCH, _BLOCK = 64, 4 << 20
@@ -58,6 +53,7 @@ def run(
         DataError: An input is not there or of an unknown kind, or the output is there already.
     """
     if filesystem is None:
+        inputs = _files(inputs)
         filesystem, output = _resolved(output)
         inputs = [_resolved(name)[1] for name in inputs]
     format = _format(filesystem, inputs)
@@ -68,11 +64,13 @@ def run(
     with _ordered():
         if format == "jsonl":
             rows = _lines.dataset(filesystem, inputs, 8 * actors)
-            scored = rows.map_batches(_lines.LineScorer, fn_constructor_args=(model, threshold), **pool)
+            scored = rows.map_batches(_lines.LineScorer, fn_constructor_args=(model, threshold, columns), **pool)
         else:
-            rows = _tables.dataset(filesystem, inputs, format, columns)
-            named: dict[str, Any] = {"threshold": threshold, **vars(columns)}
-            scored = rows.map_batches(scorer, fn_constructor_args=(model,), fn_constructor_kwargs=named, **pool)
+            rows = _tables.dataset(filesystem, inputs, format)
+            named: dict[str, Any] = {"threshold": threshold, **columns.named}
+            arguments = (model,) if format == "parquet" else (scorer, model)
+            chosen = scorer if format == "parquet" else _tables.CsvScorer
+            scored = rows.map_batches(chosen, fn_constructor_args=arguments, fn_constructor_kwargs=named, **pool)
         scored.write_datasink(sink, ray_remote_args=_BESIDE, concurrency=2)
     return sink.counts
 
@@ -85,18 +83,36 @@ def _resolved(name: str) -> tuple[fs.FileSystem, str]:
     return filesystem, path
 
 
-def _format(filesystem: fs.FileSystem, inputs: Sequence[str]) -> str:
-    found = {}
+def _files(inputs: Sequence[str]) -> list[str]:
+    """Return the addresses as they are, and what local paths, folders and globs stand for, as `demur score` has it."""
+    found = []
     for name in inputs:
-        ending = "".join(Path(name).suffixes[-2:] if name.endswith(".gz") else Path(name).suffixes[-1:])
-        if ending not in _ENDINGS:
-            raise DataError(f"{name}: ends in {ending or 'nothing'!r}, expected one of {', '.join(_ENDINGS)}")
+        if "://" in name:
+            found.append(name)
+            continue
+        for one in find([name]):
+            if one.path is None:
+                raise DataError("Ray reads files, not standard input; name them")
+            if _formats.by_ending(one.name) not in (None, one.format):
+                raise DataError(f"{one.name}: holds {one.format}; give it a name that ends in .{one.format}")
+            found.append(str(one.path))
+    return found
+
+
+def _format(filesystem: fs.FileSystem, inputs: Sequence[str]) -> str:
+    """Return the one format of all inputs, by their endings: what they hold is looked at where the work is done."""
+    found = set()
+    for name in inputs:
+        format = _formats.by_ending(name)
+        if format not in _FORMATS:
+            raise DataError(f"{name}: Ray's engine reads what ends in {', '.join(f'.{one}' for one in _FORMATS)}")
         if filesystem.get_file_info(name).type != fs.FileType.File:
-            raise DataError(f"{name}: there is no such file")
-        found[_ENDINGS[ending]] = name
+            raise DataError(f"{name}: no such file")
+        found.add(format.name)
     if len(found) != 1:
-        raise DataError(f"the inputs are of several kinds ({', '.join(found)}), or there are none; score one at a time")
-    return next(iter(found))
+        kinds = ", ".join(sorted(found))
+        raise DataError(f"the inputs are of several kinds ({kinds}), or there are none; score one at a time")
+    return found.pop()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pyarrow import fs
 from demur import _jsonl
 from demur._bulk._judge import Judge
 from demur._bulk._lines import BLANK, Line
+from demur._columns import Columns
 from demur._ray import _actor
 from demur._tables._score_table import opened
 
@@ -52,18 +53,18 @@ class LineScorer:
     Args:
         model: What `RefusalScorer` takes.
         threshold: The score from which a reply counts as a refusal.
+        columns: Where the conversations are.
     """
 
-    def __init__(self, model: _actor.Model, threshold: float | str | None) -> None:
+    def __init__(self, model: _actor.Model, threshold: float | str | None, columns: Columns) -> None:
         found, self._home = _actor.found(model)
-        self._classifier = opened(found, threshold)
-        self._workers = _actor.workers()
+        self._judge = Judge(opened(found, threshold), _actor.workers(), columns=columns)
 
     def __call__(self, batch: Any) -> Any:
         """Return the lines with their verdicts, and for each the refusals found and whether it failed."""
         numbered = zip(batch["number"].to_pylist(), batch["line"].to_pylist(), strict=True)
         rows = [Line("", number, line) for number, line in numbered]
-        judged = list(Judge(self._classifier, self._workers).rows(rows))
+        judged = list(self._judge.rows(rows))
         written = [
             _jsonl.encode(row.text, one.outcome, {"line": one.row.number})
             for row, one in zip(rows, judged, strict=True)

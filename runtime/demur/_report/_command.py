@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from demur._bulk import _formats
+from demur._bulk._inputs import Input, find
+from demur._columns import Columns
 from demur._extras import need
+from demur._paths import top
 from demur._report import _items, _rows
 from demur._report._examples import Examples
 from demur._report._page import page
-from demur._report._parser import TIMES
 from demur._report._tally import Tally
-from demur._tables._columns import Columns
 from demur.errors import InputError
-
-# What may hold the conversation, beside the columns that are named.
-_KNOWN = ("messages", "conversations", "prompt", "response", "instruction", "input", "output", "text", "system")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -27,17 +26,14 @@ def run(options: argparse.Namespace) -> int:
     output, numbers = Path(options.output), options.json or str(Path(options.output).with_suffix(".json"))
     if numbers != "-" and Path(numbers).absolute() == output.absolute():
         raise InputError(f"{output}: the page and the numbers would be the same file; name another by --json")
-    for name in options.scored:
-        for target in (options.output, numbers):
-            if os.path.exists(name) and os.path.exists(target) and os.path.samefile(name, target):
-                raise InputError(f"{target}: is an input itself; write to another file")
+    inputs = find(options.scored, _formats.parse(options.input_format) if options.input_format else None)
+    for target in (options.output, numbers):
+        if any(_same(one, target) for one in inputs):
+            raise InputError(f"{target}: is an input itself; write to another file")
     columns = Columns(options.prompt_column, options.response_column, options.messages_column, options.text_column)
-    examples = Examples(max(0, options.examples), _parts(columns))
+    examples = Examples(max(0, options.examples), columns)
     tally = Tally(options.by, options.time, examples)
-    for name in options.scored:
-        for place, row in _rows.read(name, _wanted(options, columns)):
-            for item in _items.items(place, row):
-                tally.add(item)
+    count(inputs, columns, tally)
     found, kept = tally.to_dict(options.scored), examples.to_dict()
     text = json.dumps({**found, "examples": {kind: [_facts(e.item) for e in kept[kind]] for kind in kept}}, indent=1)
     _write(output, page(found, kept))
@@ -49,15 +45,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parts(columns: Columns) -> dict[str, str]:
-    return {part: name for part, name in vars(columns).items() if name is not None}
+def count(inputs: Sequence[Input], columns: Columns, tally: Tally) -> None:
+    """Count what scored files say.
+
+    Args:
+        inputs: The files.
+        columns: Where their conversations are.
+        tally: Counts it.
+
+    Raises:
+        DataError: A file can't be read, or was not scored.
+    """
+    named = [*tally.columns, *(str(top(name)) for name in tally.columns)]
+    for place, row in _rows.read(inputs, {*_items.COLUMNS, *columns.reach(), *named}):
+        for item in _items.items(place, row):
+            tally.add(item)
 
 
-def _wanted(options: argparse.Namespace, columns: Columns) -> set[str]:
-    times = [options.time] if options.time else TIMES
-    named = [*options.by, *times]
-    nested = [name.split(".")[0] for name in named]
-    return {*_items.COLUMNS, *_KNOWN, *_parts(columns).values(), *named, *nested}
+def _same(one: Input, target: str) -> bool:
+    return one.path is not None and os.path.exists(target) and os.path.samefile(one.path, target)
 
 
 def _facts(item: _items.Item) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """The few replies that are worth a look: the closest calls and the clearest cases."""
 
 import heapq
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from demur._conversation import from_row
+from demur._columns import Columns
 from demur._report._items import Item
-from demur._tables import _columns
+from demur._shapes import from_row
 from demur.errors import InputError
 
 # Characters of a text that are shown, from its beginning and its end.
@@ -35,11 +33,11 @@ class Best:
 
     Attributes:
         most: How many are kept.
-        parts: The columns of the conversation, where they were named.
+        columns: Where the conversations are.
     """
 
     most: int
-    parts: Mapping[str, str]
+    columns: Columns
     _heap: list[tuple[float, int, Example]] = field(default_factory=list)
     _replies: set[str] = field(default_factory=set)
     _seen: int = 0
@@ -49,7 +47,7 @@ class Best:
         self._seen += 1
         if not self.most or (len(self._heap) == self.most and worth <= self._heap[0][0]):
             return
-        example = _example(item, self.parts)
+        example = _example(item, self.columns)
         if example.reply and example.reply in self._replies:
             return
         entry = (worth, -self._seen, example)
@@ -69,12 +67,12 @@ class Examples:
 
     Args:
         most: How many of each kind.
-        parts: The columns of the conversation, where they were named.
+        columns: Where the conversations are.
     """
 
-    def __init__(self, most: int, parts: Mapping[str, str]) -> None:
+    def __init__(self, most: int, columns: Columns) -> None:
         self._kinds = {
-            name: Best(most, parts)
+            name: Best(most, columns)
             for name in ("closest_refusals", "closest_answers", "surest_refusals", "surest_answers")
         }
 
@@ -93,18 +91,18 @@ class Examples:
         return {name: best.examples() for name, best in self._kinds.items()}
 
 
-def _example(item: Item, parts: Mapping[str, str]) -> Example:
-    prompt, reply = _texts(item, parts)
+def _example(item: Item, columns: Columns) -> Example:
+    prompt, reply = _texts(item, columns)
     bare = Item(
         item.place, {}, item.turn, None, item.score, item.refusal, item.tokens, item.elided, item.model, item.threshold
     )
     return Example(bare, _shortened(prompt), _shortened(reply))
 
 
-def _texts(item: Item, parts: Mapping[str, str]) -> tuple[str, str]:
+def _texts(item: Item, columns: Columns) -> tuple[str, str]:
     """What was asked and what was replied; empty where it can't be told, as the score is there all the same."""
     try:
-        conversation = from_row(_row(item.row, parts))
+        conversation = from_row(columns.conversation(item.row))
     except InputError:
         return "", ""
     if conversation.rendered is not None:
@@ -114,13 +112,6 @@ def _texts(item: Item, parts: Mapping[str, str]) -> tuple[str, str]:
         return "", ""
     asked = [turn.content for turn in conversation.turns[:end] if turn.role == "user"]
     return (asked[-1] if asked else ""), conversation.turns[end].content
-
-
-def _row(row: Mapping[str, Any], parts: Mapping[str, str]) -> Any:
-    if not parts:
-        names = [name for name in row if row[name] is not None]
-        return _columns.row(names, [row[name] for name in names])
-    return _columns.row(list(parts), [row.get(column) for column in parts.values()])
 
 
 def _shortened(text: str) -> str:

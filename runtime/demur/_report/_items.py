@@ -1,15 +1,17 @@
 """What a scored row says: the verdict of each reply that was judged, or why it has none."""
 
-import math
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from demur._tables._scored import ELIDED, ERROR, NAMES, REFUSAL, SCORE, TOKENS
+from demur._bulk._verdict_columns import PREFIX, columns, is_ours
+from demur._jsonl import KEY
 from demur.errors import DataError
 
-# The object that JSONL has, whose columns a table has by themselves.
-OBJECT = "demur"
+# The columns that hold verdicts, of the last replies or of all of them, or the object of those that JSON has.
+COLUMNS = frozenset({KEY, *columns(False), *columns(True)})
+_SCORE, _TURNS = f"{PREFIX}score", f"{PREFIX}turns"
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -48,16 +50,16 @@ def items(place: str, row: Mapping[str, Any]) -> Iterator[Item]:
     Raises:
         DataError: The row was not scored, or what says its score is damaged.
     """
-    if isinstance(row.get(OBJECT), Mapping):
-        result = row[OBJECT]
-    elif SCORE in row:
-        result = {name.removeprefix("demur_"): row.get(name) for name in NAMES}
+    if isinstance(row.get(KEY), Mapping):
+        result = row[KEY]
+    elif _SCORE in row or _TURNS in row:
+        result = {name.removeprefix(PREFIX): value for name, value in row.items() if is_ours(name)}
     else:
-        raise DataError(f"{place}: has neither a {OBJECT} object nor a {SCORE} column; run demur score on it first")
+        raise DataError(f"{place}: has neither a {KEY} object nor a {_SCORE} column; run demur score on it first")
     if result.get("error") not in (None, ""):
         yield Item(place, row, error=str(result["error"]))
-    elif isinstance(result.get("turns"), list):
-        for reply in result["turns"]:
+    elif result.get("turns") not in (None, ""):
+        for reply in _turns(place, result):
             if not isinstance(reply, Mapping):
                 raise DataError(f"{place}: a reply's verdict is {str(reply)[:60]!r}, expected an object")
             yield _item(place, row, reply, _count(place, reply, "turn"))
@@ -65,8 +67,20 @@ def items(place: str, row: Mapping[str, Any]) -> Iterator[Item]:
         yield _item(place, row, result, None)
 
 
+def _turns(place: str, result: Mapping[str, Any]) -> list[Any]:
+    """The verdicts of all replies, which CSV has as JSON."""
+    turns = result["turns"]
+    try:
+        turns = json.loads(turns) if isinstance(turns, str) else turns
+    except (ValueError, RecursionError) as error:
+        raise _damaged(place, result, "turns", "a list") from error
+    if not isinstance(turns, list):
+        raise _damaged(place, result, "turns", "a list")
+    return turns
+
+
 def _item(place: str, row: Mapping[str, Any], result: Mapping[str, Any], turn: int | None) -> Item:
-    model, threshold = result.get("model"), result.get("threshold")
+    model = result.get("model")
     return Item(
         place,
         row,
@@ -76,16 +90,20 @@ def _item(place: str, row: Mapping[str, Any], result: Mapping[str, Any], turn: i
         tokens=_count(place, result, "tokens"),
         elided=_count(place, result, "elided"),
         model=model[:80] if isinstance(model, str) else None,
-        threshold=float(threshold) if isinstance(threshold, int | float) else None,
+        threshold=_number(result.get("threshold")),
     )
 
 
-def _probability(place: str, result: Mapping[str, Any]) -> float:
+def _number(value: Any) -> float | None:
     try:
-        value = float(result["score"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        value = math.nan
-    if not 0 <= value <= 1:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _probability(place: str, result: Mapping[str, Any]) -> float:
+    value = _number(result.get("score"))
+    if value is None or not 0 <= value <= 1:
         raise _damaged(place, result, "score", "a number from 0 to 1")
     return value
 
@@ -98,17 +116,11 @@ def _flag(place: str, result: Mapping[str, Any]) -> bool:
 
 
 def _count(place: str, result: Mapping[str, Any], key: str) -> int:
-    try:
-        value = float(result.get(key, -1))
-    except (TypeError, ValueError, OverflowError):
-        value = -1
-    if not (0 <= value < 2**53 and value == int(value)):
+    value = _number(result.get(key))
+    if value is None or not (0 <= value < 2**53 and value == int(value)):
         raise _damaged(place, result, key, "a whole number")
     return int(value)
 
 
 def _damaged(place: str, result: Mapping[str, Any], key: str, expected: str) -> DataError:
     return DataError(f"{place}: the verdict's {key} is {str(result.get(key))[:60]!r}, expected {expected}")
-
-
-COLUMNS = (OBJECT, SCORE, REFUSAL, TOKENS, ELIDED, ERROR)

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import demur
+from demur._paths import get
 from demur._report._examples import Examples
 from demur._report._items import Item
 from demur._report._parser import TIMES
 from demur._report._rates import Rate
 from demur._report._series import Positions, Times, seconds
+from demur.errors import InputError
 
 BINS = 20
 # Different values of a column, or reasons, that are told apart, and characters of each.
@@ -38,6 +40,11 @@ class Tally:
         self._lengths: dict[int, list[Rate]] = {}
         self._models: dict[str, int] = {}
         self._thresholds: dict[str, int] = {}
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are looked at, beside the conversation and its verdict."""
+        return [*self._by, *([self._time] if self._time else TIMES)]
 
     def add(self, item: Item) -> None:
         """Count one item."""
@@ -131,13 +138,11 @@ def _sum(rates: Iterable[Rate]) -> Rate:
 
 
 def _at(row: Mapping[str, Any], column: str) -> Any:
-    """What a row has in a column; a dotted name that is no column itself leads into nested objects."""
-    if column in row:
-        return row[column]
-    value: Any = row
-    for key in column.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    """What a row has in a column, or at a path; None if there is nothing."""
+    try:
+        return get(row, column)
+    except InputError:
+        return None
 
 
 def _value(value: Any) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from demur._classifier import Classifier
-from demur._tables._columns import Columns
+from demur._columns import Columns
 from demur._tables._frames import plain
-from demur._tables._score_table import opened, score_table
+from demur._tables._score_table import opened, scored
 from demur._tables._scored import Scored, judge
 
 
@@ -80,23 +80,17 @@ class BatchScorer:
         table = getattr(batch, "pa_table", None)
         if isinstance(batch, Mapping) and table is None:
             return self._mapping(batch).lists()
-        return score_table(
-            batch if table is None else table,
-            model=self._classifier(),
-            workers=self._workers,
-            **vars(self._columns),
-        )
+        return scored(batch if table is None else table, self._columns, self._classifier, self._workers)
 
     def each(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Judge batches one by one, as they come: the shape of function that Spark's `mapInPandas` asks for."""
         return map(self, batches)
 
     def _mapping(self, batch: Mapping[str, Any]) -> Scored:
-        parts = self._columns.found(list(batch))
-        cells = [plain(batch[column]) for column in parts.values()]
-        scored = Scored(len(cells[0]))
-        scored.fill(0, judge(self._classifier(), list(parts), cells, self._workers))
-        return scored
+        cells = {name: plain(batch[name]) for name in self._columns.wanted(list(batch))}
+        made = Scored(len(next(iter(cells.values()))))
+        made.fill(0, judge(self._classifier(), self._columns, cells, self._workers))
+        return made
 
     def _classifier(self) -> Classifier:
         if self._opened is None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from demur._bulk._verdict_columns import is_ours
 from demur._extras import need
 from demur._tables._scored import ELIDED, ERROR, NAMES, REFUSAL, SCORE, TOKENS, Scored
 from demur.errors import DataError
@@ -90,7 +91,7 @@ class _Pandas:
             ELIDED: pandas.arrays.IntegerArray(scored.elided, failed.copy()),
             ERROR: pandas.array(scored.error, dtype="string"),
         }
-        kept = self._table.drop(columns=[name for name in NAMES if name in self.names])
+        kept = self._table.drop(columns=list(filter(is_ours, self.names)))
         return kept.assign(**made)
 
 
@@ -108,7 +109,7 @@ class _Polars:
         polars = need("polars", "data", "a polars frame")
         kinds = (polars.Float64, polars.Boolean, polars.Int32, polars.Int32, polars.String)
         columns = zip(scored.lists().items(), kinds, strict=True)
-        kept = self._table.drop([name for name in NAMES if name in self.names])
+        kept = self._table.drop(list(filter(is_ours, self.names)))
         return kept.with_columns([polars.Series(name, values, kind) for (name, values), kind in columns])
 
 
@@ -124,7 +125,7 @@ class _Arrow:
         return plain(self._table.column(name).slice(start, stop - start))
 
     def with_scored(self, scored: Scored) -> Any:
-        table = self._table.drop_columns([name for name in NAMES if name in self.names])
+        table = self._table.drop_columns(list(filter(is_ours, self.names)))
         for name, array in arrow_arrays(scored):
             table = table.append_column(name, array)
         return table

@@ -1,62 +1,84 @@
-"""A file as one table in memory."""
+"""Files as one table in memory, with the types that pyarrow finds in them."""
 
+import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from demur import _jsonl
+from demur._bulk import _csv, _lines, _packing
+from demur._bulk._inputs import Input, find
+from demur._bulk._packing import Consumed
+from demur._bulk._sources import delimiter_of
+from demur._columns import Columns
 from demur._extras import need
-from demur._tables._columns import Columns
 from demur.errors import DataError
 
-_ENDINGS = (".parquet", ".arrow", ".feather", ".csv", ".tsv", ".jsonl", ".ndjson")
-_PACKED = (".gz", ".zst")
 # pyarrow's readers refuse a row that is longer than one of the blocks that they read a text file by.
 _BLOCK = 1 << 26
 
 
 def read(path: str | Path, columns: Columns) -> Any:
-    """Return a file's rows as a pyarrow table.
+    """Return the rows of what a path stands for, as `demur score` understands it, as a pyarrow table.
 
     Args:
-        path: Ends in `.parquet`, `.arrow`, `.feather`, `.csv`, `.tsv`, `.jsonl` or `.ndjson`; the last four may be
-            packed (`.gz`, `.zst`).
+        path: A file, a folder or a glob.
         columns: Where the conversation is; these columns of a CSV file are text, whatever they look like.
 
     Raises:
-        DataError: It can't be read, or its ending is another.
+        DataError: There is no such file, it can't be read, or the files have other columns than each other.
         DataExtraError: pyarrow is not installed.
     """
-    path = Path(path)
     pyarrow = need("pyarrow", "data", "reading a table from a file")
-    ending = next((part for part in reversed(path.suffixes) if part.lower() not in _PACKED), "").lower()
-    if ending not in _ENDINGS:
-        raise DataError(f"{path}: ends in {ending or 'nothing'!r}, expected one of {', '.join(_ENDINGS)}")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+    inputs = find([str(path)])
+    tables = []
+    for one in inputs:
+        with _packing.faults(one.name):
+            tables.append(_table(one, columns))
     try:
-        if ending == ".parquet":
-            return need("pyarrow.parquet", "data", "Parquet").read_table(path)
-        if ending in (".arrow", ".feather"):
-            return _arrow(pyarrow, path)
-        if ending in (".csv", ".tsv"):
-            return _csv(path, "\t" if ending == ".tsv" else ",", columns)
-        json = need("pyarrow.json", "data", "JSONL")
-        return json.read_json(str(path), read_options=json.ReadOptions(block_size=_BLOCK))
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"{path}: {error}") from error
+        return tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables, promote_options="default")
+    except pyarrow.ArrowException as error:
+        raise DataError(f"{path}: its files make no one table: {error}") from error
 
 
-def _arrow(pyarrow: Any, path: Path) -> Any:
+def _table(one: Input, columns: Columns) -> Any:
+    name, packing = one.format
+    if one.path is None:
+        raise DataError("a table is read from a file; standard input is for demur score")
+    if name == "parquet":
+        return need("pyarrow.parquet", "data", "Parquet").ParquetFile(one.path).read()
+    if name == "arrow":
+        return _arrow(one.path)
+    with _packing.open_input(one.path, packing, Consumed()) as stream:
+        if name in ("csv", "tsv"):
+            delimiter = _csv.head(stream, one.name, delimiter_of(name)).delimiter
+        elif name == "json":
+            return _objects(io.BytesIO(b"\n".join(_jsonl.compact(e.text) for e in _lines.elements(stream, one.name))))
+        else:
+            return _objects(stream)
+    with _packing.open_input(one.path, packing, Consumed()) as stream:
+        return _cells(stream, delimiter, columns)
+
+
+def _arrow(path: Path) -> Any:
     """The file format, of which Feather is one, or else the stream format that `datasets` saves."""
-    with pyarrow.OSFile(str(path)) as source:
-        file = source.read(6) == b"ARROW1"
+    pyarrow = need("pyarrow", "data", "an Arrow file")
     ipc = need("pyarrow.ipc", "data", "an Arrow file")
+    with path.open("rb") as stream:
+        file = stream.read(6) == b"ARROW1"
     with pyarrow.OSFile(str(path)) as source:
         return (ipc.open_file if file else ipc.open_stream)(source).read_all()
 
 
-def _csv(path: Path, delimiter: str, columns: Columns) -> Any:
+def _objects(stream: IO[bytes]) -> Any:
+    json = need("pyarrow.json", "data", "JSONL")
+    return json.read_json(stream, read_options=json.ReadOptions(block_size=_BLOCK))
+
+
+def _cells(stream: IO[bytes], delimiter: str, columns: Columns) -> Any:
     csv = need("pyarrow.csv", "data", "CSV")
-    parsing = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    conversion = csv.ConvertOptions(column_types=columns.texts())
-    reading = csv.ReadOptions(block_size=_BLOCK)
-    return csv.read_csv(path, read_options=reading, parse_options=parsing, convert_options=conversion)
+    return csv.read_csv(
+        stream,
+        read_options=csv.ReadOptions(block_size=_BLOCK),
+        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns.reach(), "string")),
+    )

@@ -1,14 +1,14 @@
 """The verdict's columns, filled row by row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from demur._classifier import Classifier
+from demur._columns import Columns
 from demur._stream import or_error
-from demur._tables import _columns
 from demur._verdict import Verdict
 from demur.errors import InputError
 
@@ -68,17 +68,18 @@ class Scored:
 
 
 def judge(
-    model: Classifier, parts: Sequence[str], columns: Sequence[Sequence[Any]], workers: int | None
+    model: Classifier, columns: Columns, cells: Mapping[str, Sequence[Any]], workers: int | None
 ) -> list[Verdict | InputError]:
     """Return what becomes of some rows, given as columns of plain Python values.
 
     Args:
         model: The classifier.
-        parts: What part of the conversation each column holds.
-        columns: The values.
+        columns: Where their conversations are.
+        cells: The values of each column that is wanted.
         workers: Texts at a time; by default the cores that this machine grants.
     """
-    rows = [or_error(partial(_columns.row, parts), cells) for cells in zip(*columns, strict=True)]
+    read = partial(or_error, columns.conversation)
+    rows = [read(dict(zip(cells, row, strict=True))) for row in zip(*cells.values(), strict=True)]
     judged = model.stream((row for row in rows if not isinstance(row, InputError)), workers=workers, errors="return")
     return [row if isinstance(row, InputError) else next(judged) for row in rows]
 
