@@ -77,11 +77,14 @@ def observe(
     found: dict[str, Observed] = {}
     # subtle: summed up as it goes, and of long texts a few inputs at a time: together they can be larger than memory.
     for some in _portions(model, wanted, max(ids.shape[1] for ids in texts), memory):
-        session, sums = _open(_probe(model, some)), {name: _Sum() for name in some}
+        session, sums = _open(_probe(model, some), arena=False), [_Sum() for _ in some]
         for ids in texts:
-            for name, value in zip(some, session.run(some, {INPUT: ids}), strict=True):
-                sums[name].add(value.reshape(-1, value.shape[-1]))
-        found |= {name: one.observed() for name, one in sums.items()}
+            values = session.run(some, {INPUT: ids})
+            for one in sums:
+                # subtle: each is let go of before the next is added up; of a long text they are gigabytes.
+                value = values.pop(0)
+                one.add(value.reshape(-1, value.shape[-1]))
+        found |= {name: one.observed() for name, one in zip(some, sums, strict=True)}
     return found
 
 
@@ -155,9 +158,12 @@ class _Sum:
             self._matrix += product
 
 
-def _open(model: onnx.ModelProto) -> ort.InferenceSession:
+def _open(model: onnx.ModelProto, *, arena: bool = True) -> ort.InferenceSession:
+    """Open a session; without an arena it is slower, and holds no more than it uses."""
     give_back()  # of a large model gigabytes of PyTorch's and of sessions before
-    opened = partial(ort.InferenceSession, sess_options=options(_machine.cores()), providers=["CPUExecutionProvider"])
+    made = options(_machine.cores())
+    made.enable_cpu_mem_arena = arena
+    opened = partial(ort.InferenceSession, sess_options=made, providers=["CPUExecutionProvider"])
     if storing.size(model) <= storing.ONE_FILE:
         return opened(model.SerializeToString())
     with tempfile.TemporaryDirectory(prefix="demur-export-") as folder:
