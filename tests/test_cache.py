@@ -181,6 +181,18 @@ def test_those_who_come_at_once_share_what_the_first_makes(home: Path) -> None:
     assert found[0] is not None
 
 
+def test_who_has_waited_too_long_makes_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_cache, "_WAIT_S", 0.1)
+    other = Maker()
+
+    def meanwhile(folder: Path) -> bool:
+        assert ask(other) is None
+        return Maker()(folder)
+
+    assert _cache.graph(KEY, 0, meanwhile) is not None
+    assert other.made == 0
+
+
 def test_entries_that_nobody_loads_go_when_another_is_made(home: Path) -> None:
     old, used = ask(Maker()), ask(Maker(), {"bundle": "used"})
     assert old is not None
