@@ -58,7 +58,7 @@ def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
     lines = [
         "## How many rows a second from file to file?\n",
         f"{record['rows']} conversations, every job in a process of its own, in an order drawn anew each round; the "
-        f"median of {min(map(len, seconds.values()), default=0)} rounds. Importing is not counted. demur's command "
+        f"median of {min(map(len, seconds.values()), default=0)} round(s). Importing is not counted. demur's command "
         "opens its model within its time, a peer and `model.stream` before. Memory is the most that the job's "
         "processes had between them at any look, two looks a second (PSS).\n",
         *table(

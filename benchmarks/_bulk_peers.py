@@ -45,25 +45,17 @@ class Peer:
     """One peer, its model loaded.
 
     Args:
-        name: One of `PEERS`.
-        checkpoint: What the bundle was made from.
-        folder: Where optimum's graphs are, and are written if they are not.
+        judge: A text classification pipeline of transformers or of optimum.
+
+    Attributes:
+        way: How it is called.
     """
 
-    def __init__(self, name: str, checkpoint: Path, folder: Path) -> None:
-        if name == TRANSFORMERS:
-            judge = _peers.transformers_pipeline(checkpoint, 1)
-        else:
-            judge = _peers.optimum_pipeline(checkpoint, self._int8(checkpoint, folder), 1)
-        self._judge: Callable[..., Any] = judge
+    def __init__(self, judge: Callable[..., Any]) -> None:
+        self._judge = judge
         self._bundle = _bundle.read(_bundle.find(None))
         self._refusal = self._bundle.labels[self._bundle.refusal]
         self.way = Way()
-
-    @staticmethod
-    def _int8(checkpoint: Path, folder: Path) -> Path:
-        done = folder / "int8" / "model_quantized.onnx"
-        return done if done.is_file() else _peers.quantise(_peers.export(checkpoint, folder / "fp32"), folder / "int8")
 
     def scores(self, rows: Sequence[Mapping[str, str]]) -> list[float]:
         """Return the probability of a refusal for each row."""
@@ -85,6 +77,22 @@ class Peer:
             took[self.way] = round(time.perf_counter() - begun, 3)
         self.way = min(took, key=lambda way: took[way])
         return {str(way): seconds for way, seconds in took.items()}
+
+
+def build(name: str, checkpoint: Path, folder: Path) -> Peer:
+    """Return one of `PEERS`.
+
+    Args:
+        name: Which.
+        checkpoint: What the bundle was made from.
+        folder: Where optimum's graphs are, and are written if they are not.
+    """
+    if name == TRANSFORMERS:
+        return Peer(_peers.transformers_pipeline(checkpoint, 1))
+    graph = folder / "int8" / "model_quantized.onnx"
+    if not graph.is_file():
+        graph = _peers.quantise(_peers.export(checkpoint, folder / "fp32"), graph.parent)
+    return Peer(_peers.optimum_pipeline(checkpoint, graph, 1))
 
 
 # subtle: `datasets.map` pickles its function, for the processes that it forks and for its cache's name. A function of

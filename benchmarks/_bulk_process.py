@@ -53,7 +53,7 @@ def peer(name: str, folder: Path, workers: int, checkpoint: Path, asked: list[st
     import _bulk_peers
 
     datasets.disable_progress_bars()
-    made = _bulk_peers.Peer(name, checkpoint, folder)
+    made = _bulk_peers.build(name, checkpoint, folder)
     source, out = folder / "in.jsonl", folder / "out.peer"
     if asked == ["trial"]:
         with source.open(encoding="utf-8") as lines:
