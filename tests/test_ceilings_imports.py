@@ -8,8 +8,9 @@ import sys
 STANDARD = "copy dataclasses errno fnmatch glob ipaddress ntpath pathlib string threading urllib"
 STANDARD = set(STANDARD.split())
 LOADING = {"hashlib"}
-DEMUR = "_assemble _batches _bundle _classifier _conversation _describe _elide _home _load _machine _manifest _markers _reader _session"
-DEMUR = {f"demur.{name}" for name in f"{DEMUR} _stream _template _tokenizer _shapes _verdict _words errors".split()}
+DEMUR = "_assemble _batches _bundle _classifier _conversation _describe _elide _home _load _machine _manifest"
+DEMUR = f"{DEMUR} _markers _reader _session _shapes _stream _template _tokenizer _verdict _words errors"
+DEMUR = {f"demur.{name}" for name in DEMUR.split()}
 LEFT_OUT = "asyncio concurrent.futures demur._bulk._run email http logging.handlers matplotlib multiprocessing pandas"
 LEFT_OUT = f"{LEFT_OUT} pyarrow queue socket sqlite3 ssl tqdm xml zstandard".split()
 
