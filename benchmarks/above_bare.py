@@ -15,11 +15,12 @@ import _peers
 import _texts
 import demur
 from _peers import BARE, DEMUR
-from bench_latency import AT_TOKENS, Samples, sample, to_bare
+from bench_latency import Samples, sample, to_bare
 from demur import _bundle
 
 LENGTHS = (16, 64, 256, 512)
 SECONDS = 10.0
+AT_TOKENS = 64  # where milliseconds are told
 # Different texts of each length: an odd number, so that none meets the same neighbours twice.
 TEXTS = 21
 

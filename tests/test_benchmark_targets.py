@@ -13,6 +13,7 @@ sys.path.append(str(BENCHMARKS))
 
 import _many_page
 import bench_idle
+import bench_latency
 import bench_memory
 
 
@@ -84,3 +85,21 @@ def test_rest_is_judged_by_its_worst_run_and_duty_by_its_worst_length() -> None:
     found["sleeping"][64]["to_spinning"] = 1.04
     rest, duty = bench_idle.targets({"stream": [0.1], "sleeping": [0.2], "spinning": [90.0]}, found)
     assert (rest.met, duty.met) == (True, True)
+
+
+def test_latency_is_judged_at_its_worst_length_and_against_the_best_peer() -> None:
+    samples = {"demur": {16: [2.1], 64: [10.0]}, "bare": {16: [2.0], 64: [9.0]}, "transformers": {64: [41.0]}}
+    samples |= {"optimum_int8": {16: [2.6], 64: [13.0]}, "openvino_bf16": {16: [2.2], 64: [30.0]}}
+    assert set(samples) <= set(bench_latency.NAMES)
+    cold = {"demur": [0.2, 0.24], "transformers": [5.0]}
+    aims = bench_latency.targets(samples, bench_latency.summarise(samples), cold)
+
+    by_aim = {aim.aim: (aim.found, aim.met) for aim in aims}
+    assert by_aim["at least 4x as fast as the transformers pipeline at 64 tokens"] == ("4.10x", True)
+    assert by_aim["at least 2.2x as fast as the transformers pipeline at 512 tokens"] == ("–", None)
+    few_bits = by_aim["at least 1.15x as fast as the best int8 or bf16 peer at every length"]
+    assert few_bits == ("1.05x, at 16 (OpenVINO, bf16)", False)
+    (above,) = [found for aim, found in by_aim.items() if aim.startswith("above the bare session")]
+    assert above == ("+11.1%, +1.00 ms, at 64", False)  # 5 % more at 16, but 0.1 ms
+    assert by_aim["cold start at most 0.25 s"] == ("0.22 s", True)
+    assert by_aim["cold start at least 18 times faster than the transformers pipeline's"] == ("22.7x", True)
