@@ -20,7 +20,9 @@ NAMES = {
     INT8: "optimum, int8",
     TORCH: "PyTorch, fp32",
 }
-# Of the stand-in's noise and time, what issue and design ask of int8-row.
+# A difference of scores or a noise below this is none.
+_FLAT = 1e-6
+# What is asked of int8-row's noise and time.
 NEARER, NO_WORSE, NO_SLOWER = 2.5, 1.3, 1.06
 # Of ModernBERT's graph against optimum's int8: times as fast at lengths, and the most memory in MB.
 FASTER = {16: 1.0, 64: 1.0, 128: 1.0, 256: 1.0, 512: 1.0, 2048: 1.4, 8192: 2.5}
@@ -123,6 +125,17 @@ def _near(models: Mapping[str, Record]) -> list[str]:
         "itself; an error that all texts share is not in it, but in Δp. In brackets: flips where PyTorch is surer than "
         "0.9. `int8-weights` has activations in fp32.\n"
     )
+    # Where nothing moves a score, though the logits differ, they are all far beyond 0 or 1.
+    flat = [
+        f"`{name}`"
+        for name, one in models.items()
+        if all(found["max_dp"] < _FLAT < found["noise"] for found in one["near"].values() if found["noise"] > _FLAT)
+    ]
+    if flat:
+        aims.append(
+            f"\nOf {', '.join(flat)}: the scores of this stand-in all lie at one end, so that its flips and |Δp| say "
+            "nothing; its noise does."
+        )
     head = ["", "", "label flips", "max \\|Δp\\|", "mean \\|Δp\\|", "noise"]
     return ["### How close to PyTorch\n", words, f"{_HEAD}\n", *table(head, rows), *aims, ""]
 
