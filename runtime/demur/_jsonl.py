@@ -12,6 +12,7 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n\x0b\x0c"
 # Bytes at either edge that are looked at for white space; there is seldom more of it.
 _NEAR = 64
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _SPACES = tuple(bytes([byte]) for byte in _SPACE)
 _KEY, _OPEN, _CLOSE = KEY.encode(), ord("{"), ord("}")
 
@@ -84,7 +85,7 @@ def compact(raw: bytes) -> bytes | memoryview:
 def dump(value: object) -> bytes:
     """Return JSON as UTF-8."""
     try:
-        return json.dumps(value, ensure_ascii=False).encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:  # subtle: a lone surrogate can be read from an escape but not be written as UTF-8
         return json.dumps(value).encode()
 
