@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from demur._bulk import _verdict_columns
 from demur._bulk._outcome import Outcome
 from demur.errors import InputError
 
-KEY = "demur"
+KEY = _verdict_columns.OBJECT
 _BOM = b"\xef\xbb\xbf"
 # What may stand around a JSON value (RFC 8259), and two more characters that `str.strip` takes away.
 _SPACE = b" \t\r\n\x0b\x0c"
