@@ -2,11 +2,12 @@
 
 import csv
 import io
+import itertools
 import json
 from pathlib import Path
 
 import pytest
-from _bulk import as_csv, do, read_jsonl, rows
+from _bulk import as_csv, do, jsonl, read_jsonl, rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -167,6 +168,32 @@ def test_objects_become_rows_of_the_same_texts(fake: Classifier, table: list[dic
         sink.add(Line("", i, json.dumps(row).encode()), Outcome(error="why"))
     texts = [[row[name] for name in table[0]] for row in table]
     assert [list(record.values[:2]) for record in _records(out.getvalue(), ",")] == texts
+
+
+def test_objects_of_several_shapes_make_one_table(fake: Classifier, tmp_path: Path) -> None:
+    mixed = [{"prompt": "Q", "response": "Sure."}, {"text": "<|user|>Q<|assistant|>I'm sorry.", "n": 1, "demur": {}}]
+    (tmp_path / "in.jsonl").write_bytes(jsonl(mixed) + b"oops\n")
+    do(fake, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    names, *table = _table(tmp_path / "out.csv")
+    assert (names[:3], names[-1]) == (["prompt", "response", "demur_refusal"], "demur_raw")
+    assert {len(row) for row in table} == {len(names)}
+    assert [row[-1] for row in table] == ["", json.dumps({key: mixed[1][key] for key in ("text", "n")}), "oops"]
+    (tmp_path / "in.jsonl").write_bytes(b"oops\n" + jsonl(mixed))
+    do(fake, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    names, *table = _table(tmp_path / "out.csv")
+    assert {len(row) for row in table} == {len(names)}
+    assert [row[0] for row in table] == ["", "false", "true"]
+
+
+def test_an_older_verdict_of_another_format_makes_way(fake: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_bytes(jsonl(rows(2)))
+    names = ["a.jsonl", "b.parquet", "c.jsonl", "d.csv", "e.json"]
+    for source, target in itertools.pairwise(["in.jsonl", *names]):
+        do(fake, tmp_path / source, tmp_path / target)
+    for found in (json.loads((tmp_path / "e.json").read_text()), read_jsonl(tmp_path / "c.jsonl")):
+        assert [set(row) - {"demur_raw"} for row in found] == [{"id", "prompt", "response", "demur"}] * 2
+    assert _table(tmp_path / "d.csv")[0].count("demur_score") == 1
+    assert "demur" not in _table(tmp_path / "d.csv")[0]
 
 
 def test_an_outcome_without_a_verdict_fills_its_columns(tmp_path: Path) -> None:

@@ -131,6 +131,10 @@ def test_loading_twice_gives_two_models_that_agree(model: Classifier) -> None:
     assert other.check(REFUSAL).logits == model.check(REFUSAL).logits
 
 
+def test_a_pickled_copy_reads_as_far_as_the_original(model: Classifier) -> None:
+    assert pickle.loads(pickle.dumps(model.truncated(32))).max_tokens == 32
+
+
 def test_a_pickled_copy_reloads_from_its_folder(tmp_path: Path) -> None:
     original = demur.load(threshold=0.25, threads=1)
     os.chdir(tmp_path)

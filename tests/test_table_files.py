@@ -79,7 +79,7 @@ def test_a_row_of_megabytes_is_read_from_jsonl(fake: Classifier, tmp_path: Path)
         ("rows.xlsx", b"PK\x03\x04\x14\0", "rows.xlsx: its contents and its ending are of no known format"),
         ("rows.csv", "text\n".encode("utf-16"), "rows.csv: is UTF-16, expected UTF-8; convert it"),
         ("rows.parquet", None, "rows.parquet: no such file"),
-        ("rows.jsonl", b'{"prompt": \n', "rows.jsonl: .*JSON parse error"),
+        ("rows.jsonl", b'{"prompt": \n', "rows.jsonl: JSON parse error: .*; demur score gives such rows"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(

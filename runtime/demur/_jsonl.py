@@ -3,15 +3,17 @@
 import json
 from typing import Any
 
+from demur._bulk import _verdict_columns
 from demur._bulk._outcome import Outcome
 from demur.errors import InputError
 
-KEY = "demur"
+KEY = _verdict_columns.OBJECT
 _BOM = b"\xef\xbb\xbf"
 # What may stand around a JSON value (RFC 8259), and two more characters that `str.strip` takes away.
 _SPACE = b" \t\r\n\x0b\x0c"
 # Bytes at either edge that are looked at for white space; there is seldom more of it.
 _NEAR = 64
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _SPACES = tuple(bytes([byte]) for byte in _SPACE)
 _KEY, _OPEN, _CLOSE = KEY.encode(), ord("{"), ord("}")
 
@@ -84,7 +86,7 @@ def compact(raw: bytes) -> bytes | memoryview:
 def dump(value: object) -> bytes:
     """Return JSON as UTF-8."""
     try:
-        return json.dumps(value, ensure_ascii=False).encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError:  # subtle: a lone surrogate can be read from an escape but not be written as UTF-8
         return json.dumps(value).encode()
 

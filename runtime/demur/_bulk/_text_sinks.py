@@ -74,7 +74,8 @@ class Csv:
 
     Args:
         stream: Gets the lines.
-        head: The first line of the input, or of what is like it; None if the first row's keys are the columns.
+        head: The first line of the input, or of what is like it; None if the first row's keys are the columns. Then
+            there is one more, for keys that the first row lacks, as JSON, and for the text of what is no row at all.
         delimiter: What stands between cells.
         every: Whether outcomes are those of all replies; None if none are written.
     """
@@ -85,12 +86,14 @@ class Csv:
         self._kept: tuple[str, ...] = ()
         self._added = () if every is None else tuple(_verdict_columns.columns(every))
         self._end = head.end if head else "\n"
+        self._more = (_verdict_columns.RAW,) if head is None else ()
+        self._begun = head is not None
         if head is not None:
             self._begin(head.names, head.bom)
 
     def add(self, row: Row, outcome: Outcome | None) -> bool:
-        if not self._names:
-            self._begin(tuple(_fields(row)), "")
+        if not self._begun:
+            self._begin([name for name in _fields(row) if name not in self._more], "")
         failed = outcome is not None and outcome.error is not None
         added = [] if outcome is None or self._every is None else _cells(_verdict_columns.values(outcome, self._every))
         if isinstance(row, Record) and row.head.delimiter == self._delimiter and row.head.names == self._kept:
@@ -108,9 +111,13 @@ class Csv:
         pass
 
     def _begin(self, names: Sequence[str], bom: str) -> None:
+        self._begun = True
         self._names = tuple(names)
-        self._kept = tuple(n for n in names if not (self._added and _verdict_columns.is_ours(n)))
-        self._write(bom + self._line([*self._kept, *self._added]))
+        self._kept = tuple(name for name in names if not self._makes_way(name))
+        self._write(bom + self._line([*self._kept, *self._added, *self._more]))
+
+    def _makes_way(self, name: str) -> bool:
+        return bool(self._added) and _verdict_columns.is_ours(name)
 
     def _values(self, row: Row) -> tuple[list[str], Sequence[str]]:
         """Return the cells of the row's own columns, and those that it has beyond them."""
@@ -119,9 +126,12 @@ class Csv:
             fields = dict(zip(row.head.names, values, strict=False))
             return [fields.get(name, "") for name in self._kept], values[len(row.head.names) :]
         fields = _fields(row)
-        unknown = [name for name in fields if name not in self._names]
-        beyond = [json.dumps({name: fields[name] for name in unknown}, default=plain)] if unknown else []
-        return _cells([fields.get(name) for name in self._kept]), beyond
+        cells = _cells([fields.get(name) for name in self._kept])
+        raw = fields.pop(_verdict_columns.RAW, None) if self._more else None
+        if raw is not None:
+            return cells, _cells([raw])
+        unknown = {name: fields[name] for name in fields if name not in self._names and not self._makes_way(name)}
+        return cells, [_dump(unknown).decode()] if unknown else [""] * len(self._more)
 
     def _line(self, cells: Sequence[str]) -> str:
         if not cells:
@@ -162,6 +172,7 @@ def _pieces(row: Row, outcome: Outcome | None, several: bool) -> tuple[list[byte
     fields = _fields(row, "raw")
     failed = outcome is not None and outcome.error is not None
     if outcome is not None:
+        fields = {name: value for name, value in fields.items() if not _verdict_columns.is_ours(name)}
         fields[_jsonl.KEY] = {"error": outcome.error, **where(row, several)} if failed else outcome.to_dict()
     return [_dump(fields)], failed
 

@@ -9,6 +9,8 @@ from typing import Any
 from demur._bulk._outcome import Outcome
 
 PREFIX = "demur_"
+# The key that JSON has them all under.
+OBJECT = "demur"
 # Names and types, without the prefix. What is the same in each row is there too, so that a table says what judged it.
 _LAST = {
     "refusal": "bool",
@@ -41,8 +43,8 @@ def turn() -> dict[str, str]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a column holds an earlier outcome, which makes way for the new one."""
-    return name in columns(False) or name in columns(True)
+    """Whether a column, or a key of an object, holds an earlier outcome, which makes way for the new one."""
+    return name == OBJECT or name in columns(False) or name in columns(True)
 
 
 def values(outcome: Outcome, every: bool) -> list[Any]:

@@ -6,6 +6,7 @@ from typing import IO, Any
 
 from demur import _jsonl
 from demur._bulk import _csv, _lines, _packing
+from demur._bulk._formats import COLUMNAR
 from demur._bulk._inputs import Input, find
 from demur._bulk._packing import Consumed
 from demur._bulk._sources import delimiter_of
@@ -32,8 +33,14 @@ def read(path: str | Path, columns: Columns) -> Any:
     inputs = find([str(path)])
     tables = []
     for one in inputs:
-        with _packing.faults(one.name):
-            tables.append(_table(one, columns))
+        try:
+            with _packing.faults(one.name):
+                tables.append(_table(one, columns))
+        except DataError as error:
+            if isinstance(error.__cause__, pyarrow.ArrowInvalid) and one.format.name not in COLUMNAR:
+                way = "demur score gives such rows an error each and goes on"
+                raise DataError(f"{one.name}: {error.__cause__}; {way}") from error
+            raise
     try:
         return tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables, promote_options="default")
     except pyarrow.ArrowException as error:
