@@ -14,8 +14,9 @@ import numpy as np
 import _peers
 import _texts
 import demur
+from _latency_page import Samples, to_bare
 from _peers import BARE, DEMUR
-from bench_latency import Samples, sample, to_bare
+from bench_latency import sample
 from demur import _bundle
 
 LENGTHS = (16, 64, 256, 512)

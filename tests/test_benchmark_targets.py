@@ -11,9 +11,9 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are not in the sdist", allow_module_level=True)
 sys.path.append(str(BENCHMARKS))
 
+import _latency_page
 import _many_page
 import bench_idle
-import bench_latency
 import bench_memory
 
 
@@ -90,9 +90,9 @@ def test_rest_is_judged_by_its_worst_run_and_duty_by_its_worst_length() -> None:
 def test_latency_is_judged_at_its_worst_length_and_against_the_best_peer() -> None:
     samples = {"demur": {16: [2.1], 64: [10.0]}, "bare": {16: [2.0], 64: [9.0]}, "transformers": {64: [41.0]}}
     samples |= {"optimum_int8": {16: [2.6], 64: [13.0]}, "openvino_bf16": {16: [2.2], 64: [30.0]}}
-    assert set(samples) <= set(bench_latency.NAMES)
+    assert set(samples) <= set(_latency_page.NAMES)
     cold = {"demur": [0.2, 0.24], "transformers": [5.0]}
-    aims = bench_latency.targets(samples, bench_latency.summarise(samples), cold)
+    aims = _latency_page.targets(samples, _latency_page.summarise(samples), cold)
 
     by_aim = {aim.aim: (aim.found, aim.met) for aim in aims}
     assert by_aim["at least 4x as fast as the transformers pipeline at 64 tokens"] == ("4.10x", True)
