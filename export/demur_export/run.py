@@ -143,7 +143,8 @@ class _Sum:
         assert self._lowest is not None
         assert self._highest is not None
         assert self._matrix is not None
-        gram = Gram(self._matrix / self._rows, self._rows)
+        self._matrix /= self._rows
+        gram = Gram(self._matrix, self._rows)
         return Observed(self._lowest, self._highest, np.concatenate(self._samples), gram, self._texts)
 
     def _multiply(self) -> None:

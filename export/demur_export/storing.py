@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from demur._session import WEIGHTS
+from demur_export.graph.editor import without_constants
 
 # Bytes of weights from which on a bundle has a file of them.
 MAPPED_FROM = 100_000_000
@@ -18,7 +19,6 @@ ONE_FILE = 2**31 - 2**26
 _ENDING = "_data"
 # Memory is mapped by pages, and smaller constants would waste most of theirs.
 _PAGE = 4096
-_HELD = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
 
 
 def write(path: Path, model: onnx.ModelProto, most: int = MAPPED_FROM) -> Path | None:
@@ -40,9 +40,7 @@ def write(path: Path, model: onnx.ModelProto, most: int = MAPPED_FROM) -> Path |
         onnx.checker.check_model(model)
         path.write_bytes(model.SerializeToString())
         return None
-    graph = onnx.GraphProto(**{field.name: value for field, value in model.graph.ListFields() if field.number != _HELD})
-    light = onnx.ModelProto(**{field.name: value for field, value in model.ListFields() if field.name != "graph"})
-    light.graph.CopyFrom(graph)
+    light = without_constants(model)
     with data.open("wb") as stream:
         light.graph.initializer.extend(_stored(tensor, stream, data.name) for tensor in model.graph.initializer)
     light.metadata_props.add(key=WEIGHTS, value=str(record(data)["sha256"]))

@@ -10,6 +10,8 @@ from onnx import helper, numpy_helper
 
 Nodes = list[onnx.NodeProto]
 
+_HELD = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
+
 
 class Editor:
     """A copy of a model with its constants at hand.
@@ -19,10 +21,8 @@ class Editor:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = onnx.ModelProto()
-        self._model.CopyFrom(model)
         # The constants are kept once, as arrays: those of a large model take gigabytes.
-        del self._model.graph.initializer[:]
+        self._model = without_constants(model)
         self._constants: dict[str, NDArray[Any]] = {
             tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer
         }
@@ -71,6 +71,15 @@ class Editor:
         graph.node.extend(nodes)
         graph.initializer.extend(kept)
         return self._model
+
+
+def without_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a model that has no constants."""
+    # subtle: never copied in the first place. What is deleted from a message stays in memory as long as the message.
+    graph = onnx.GraphProto(**{field.name: value for field, value in model.graph.ListFields() if field.number != _HELD})
+    made = onnx.ModelProto(**{field.name: value for field, value in model.ListFields() if field.name != "graph"})
+    made.graph.CopyFrom(graph)
+    return made
 
 
 def node(op: str, output: str, inputs: Sequence[str], domain: str = "", **attributes: Any) -> onnx.NodeProto:
