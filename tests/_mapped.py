@@ -1,4 +1,4 @@
-"""The default bundle with its weights in a file of their own, as bundles of more than 100 MB have them."""
+"""The default bundle with its weights inside the graph, as the smallest bundles have them."""
 
 import json
 import shutil
@@ -10,14 +10,16 @@ from demur import _bundle
 from demur_export import bundle, storing
 
 
-def mapped(folder: Path) -> Path:
+def in_one_file(folder: Path) -> Path:
     """Write the bundle to a folder and return it."""
     shutil.copytree(_bundle.find(None), folder)
     model = onnx.load(folder / bundle.MODEL)
-    weights = storing.write(folder / bundle.MODEL, model, most=0)
-    assert weights is not None
+    kept = [prop for prop in model.metadata_props if prop.key != storing.WEIGHTS]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    assert storing.write(folder / bundle.MODEL, model, most=storing.ONE_FILE) is None
     manifest = json.loads((folder / "demur.json").read_text())
-    del manifest["format"]
-    manifest["files"] |= {"model": storing.record(folder / bundle.MODEL), "weights": storing.record(weights)}
+    del manifest["format"], manifest["files"]["weights"]
+    manifest["files"]["model"] = storing.record(folder / bundle.MODEL)
     bundle.write_manifest(folder, manifest)
     return folder

@@ -134,7 +134,8 @@ def test_a_reader_that_is_not_there_ends_check_without_a_word() -> None:
 
 def test_an_interrupt_ends_score_with_130_and_keeps_what_was_written() -> None:
     # A shell's background job ignores interrupts, and so would its children.
-    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import demur.__main__"
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import runpy"
+    program += "; runpy.run_module('demur', run_name='__main__')"
     with subprocess.Popen(
         [sys.executable, "-c", program, "score", "-", "--workers", "2"],
         env=BUFFERED,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from _mapped import mapped
+from _mapped import in_one_file
 
 import demur
 from demur import Classifier, _bundle, _cache, _machine, _session
@@ -24,16 +24,23 @@ TEXTS = ("I'm sorry, but I can't help with that.", "The capital of France is Par
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole() -> Path:
     """The bundle; tests that damage it do so to copies."""
-    return mapped(tmp_path_factory.mktemp("mapped") / "bundle")
+    return _bundle.find(None)
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where loading keeps what it makes, empty."""
     monkeypatch.setenv("DEMUR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, kept for any bundle: the default one stands for those of more than 100 MB."""
+    monkeypatch.setattr(_session, "READY_FROM", 0)
+    return empty
 
 
 @pytest.fixture
@@ -63,7 +70,9 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_the_bits_are_those_of_the_bundle_in_one_file(whole: Path, cache: Path, model: Classifier) -> None:
+def test_the_bits_are_those_of_the_bundle_in_one_file(whole: Path, cache: Path, tmp_path: Path) -> None:
+    model = demur.load(in_one_file(tmp_path / "single"), threads=1)
+    assert not entries(cache)
     first, second = demur.load(whole, threads=1), demur.load(whole, threads=1)
     assert logits(first) == logits(second) == logits(model)
     assert logits(pickle.loads(pickle.dumps(second))) == logits(model)
@@ -82,9 +91,10 @@ def test_without_a_cache_the_bundles_own_weights_are_mapped(
     assert logits(loaded) == logits(model)
 
 
-def test_a_bundle_in_one_file_keeps_nothing(cache: Path) -> None:
+def test_a_small_bundle_keeps_nothing(empty: Path) -> None:
     demur.load(threads=1)
-    assert not cache.exists()
+    assert _session.READY_FROM == 100_000_000
+    assert not empty.exists()
 
 
 @pytest.mark.parametrize("file", [_cache.GRAPH, _cache.WEIGHTS, "entry.json"])
@@ -166,7 +176,8 @@ def test_every_file_of_the_bundle_is_known_to_who_copies_it(whole: Path) -> None
 def test_a_full_disk_is_no_error(whole: Path, cache: Path, model: Classifier) -> None:
     """Files can't grow beyond 8 MB here; the weights are larger."""
     program = (
-        "import sys, demur; m = demur.load(sys.argv[1], threads=1); "
+        "import sys, demur; from demur import _session; _session.READY_FROM = 0; "
+        "m = demur.load(sys.argv[1], threads=1); "
         "print(*(x for t in sys.argv[2:] for x in m.check(t).logits))"
     )
     ran = subprocess.run(

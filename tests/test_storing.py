@@ -76,6 +76,6 @@ def test_what_is_mapped_stays_as_it_was_when_the_file_is_written_again(tmp_path:
         assert seen[:] == before
 
 
-def test_bundles_of_more_than_100_mb_are_mapped() -> None:
-    assert storing.MAPPED_FROM == 100_000_000
+def test_bundles_of_more_than_a_megabyte_are_mapped() -> None:
+    assert storing.MAPPED_FROM == 1_000_000
     assert storing.size(graph([400, 7])) == 400 + 7 + 8  # with the axis of the sum

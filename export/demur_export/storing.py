@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from demur._session import WEIGHTS
 from demur_export.graph.editor import without_constants
 
-# Bytes of weights from which on a bundle has a file of them.
-MAPPED_FROM = 100_000_000
+# Bytes of weights from which on a bundle has a file of them: mapped, they are neither parsed nor copied.
+MAPPED_FROM = 1_000_000
 # What a single file can hold: a message of protobuf has at most 2 GiB, of which nodes and small constants take some.
 ONE_FILE = 2**31 - 2**26
 # What transformers and optimum add to the graph's name.

@@ -7,11 +7,9 @@ Example:
     model.check("I'm sorry, but I can't help with that.", prompt="How do I pick a lock?").refusal  # True
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from demur._classifier import Classifier
-from demur._load import load
-from demur._verdict import Verdict
 from demur.errors import (
     BundleError,
     ChecksumError,
@@ -31,8 +29,11 @@ from demur.errors import (
 )
 
 if TYPE_CHECKING:
+    from demur._classifier import Classifier
+    from demur._load import load
     from demur._tables._batch import BatchScorer
     from demur._tables._score_table import score_table
+    from demur._verdict import Verdict
 
 __all__ = [
     "BatchScorer",
@@ -60,14 +61,23 @@ __all__ = [
 __version__ = "0.1.0"
 
 
+# Imported when they are first asked for: a text that is scored needs nothing of tables, and what loads a bundle can
+# read its files while numpy and onnxruntime are being imported.
+_LATER = {
+    "BatchScorer": "demur._tables._batch",
+    "Classifier": "demur._classifier",
+    "Verdict": "demur._verdict",
+    "load": "demur._load",
+    "score_table": "demur._tables._score_table",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import what tables need when it is first asked for: one text needs none of it."""
-    if name == "BatchScorer":
-        from demur._tables._batch import BatchScorer
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
 
-        return BatchScorer
-    if name == "score_table":
-        from demur._tables._score_table import score_table
 
-        return score_table
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,6 +36,7 @@ class Classifier:
         threads: Threads for one text, at most the cores that this machine grants.
         threshold: The score from which a reply counts as a refusal.
         run_tokens: How many tokens several texts may share a run with, padding included; None for one text a run.
+        session: One of as many threads as are granted, where it is open already.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Classifier:
         threads: int,
         threshold: float,
         run_tokens: int | None = None,
+        session: Session | None = None,
     ) -> None:
         self._bundle, self._tokenizer, self._open_session = bundle, tokenizer, open_session
         self._threads, self._threshold = threads, threshold
@@ -54,9 +56,8 @@ class Classifier:
         self._run_tokens = run_tokens
         self._reader = Reader(bundle, tokenizer)
         self._lock = threading.Lock()
-        # subtle: a pickled classifier may be opened where fewer processors are granted.
         granted = _machine.granted(threads)
-        self._session = open_session(granted)
+        self._session = open_session(granted) if session is None else session
         self._single = self._session if granted == 1 else None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,15 +1,17 @@
 """A name or a folder to a classifier."""
 
-import threading
-from collections.abc import Callable
+from __future__ import annotations
+
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from demur import _bundle, _machine
-from demur._assemble import assemble
+from demur._background import Background
 from demur._bundle import Bundle
-from demur._classifier import Classifier
-from demur._session import OnnxSession
+
+if TYPE_CHECKING:
+    from demur._classifier import Classifier
 
 # Tokens to a run on a GPU, padding included. Attention that takes a mask holds a weight for each pair of a text's
 # tokens: of 32 texts of 512 tokens and 12 heads that is 0.4 GB in fp32, of two of 8,192 and 16 heads 8.6 GB.
@@ -61,43 +63,21 @@ def load_bundle(
         raise ValueError(f"threads is {threads}; it must be at least 1")
     at = _threshold(bundle, threshold)
     run_tokens = _RUN_TOKENS if device == "cuda" else None
-    open_session = partial(OnnxSession, bundle, device)
-    make = partial(assemble, bundle, open_session, threads=threads, threshold=at, run_tokens=run_tokens)
-    if not verify:
-        return make()
-    sums = _Background(bundle.check_sums)
+    sums = Background("demur-sums", bundle.check_sums) if verify else None
     try:
-        made = make()
+        # subtle: imported here, since the files' sums are taken while numpy and onnxruntime are imported, and the
+        # session is opened while the rest is.
+        from demur._session import OnnxSession, begin
+
+        open_session = partial(OnnxSession, bundle, device)
+        session = begin(open_session, threads)
+        from demur._assemble import assemble
+
+        return assemble(bundle, open_session, threads=threads, threshold=at, run_tokens=run_tokens, session=session)
     finally:
         # subtle: a changed file often fails to load too; that its contents changed is the better message.
-        sums.result()
-    return made
-
-
-class _Background:
-    """Calls a function in a thread of its own, without the import of `concurrent.futures`.
-
-    Args:
-        function: What is called.
-    """
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="demur-sums", daemon=True)
-        self._thread.start()
-
-    def result(self) -> None:
-        """Wait for the end, and raise what the function raised."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            self._function()
-        except BaseException as error:  # raised again where it is waited for
-            self._error = error
+        if sums is not None:
+            sums.result()
 
 
 def threshold_of(text: str) -> float | str:

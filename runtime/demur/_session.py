@@ -6,16 +6,20 @@ import ctypes
 import os
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
 
 from demur import _machine
+from demur._background import Background
 from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 INPUT = "token_ids"
@@ -31,6 +35,9 @@ WEIGHTS = "weights_sha256"
 # each of them up in the library itself.
 NO_SPINNING = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 EXACT_INT8 = {"session.x64quantprecision": "1"}
+
+# Bytes of weights from which on they are also kept as the processor multiplies them. Of fewer a process has its own.
+READY_FROM = 100_000_000
 
 # An int8 product has no CUDA kernel: such a graph would run on the CPU under CUDA's name.
 _CUDA_RECIPES = ("fp32", "fp16")
@@ -60,8 +67,8 @@ class OnnxSession:
     """A bundle's graph in onnxruntime. Safe to share among threads; a forked child opens it anew.
 
     Weights that have a file of their own are mapped into memory. onnxruntime keeps a copy of most, in the order in
-    which the processor multiplies them, so that the first session on a machine writes these too (`demur._ready`),
-    and every session maps what was written.
+    which the processor multiplies them. Where they are many (`READY_FROM`), the first session on a machine writes these
+    too (`demur._ready`), and every session maps what was written.
 
     Args:
         bundle: The bundle: its recipe decides where the graph can run, its labels and limit must be the graph's.
@@ -77,7 +84,8 @@ class OnnxSession:
     def __init__(self, bundle: Bundle, device: str, threads: int, cached: bool = True) -> None:
         self._bundle, self._device, self._threads = bundle, device, threads
         self._path = bundle.model.path
-        self._cached = cached and device == "cpu" and bundle.weights is not None
+        large = bundle.weights is not None and bundle.weights.bytes >= READY_FROM
+        self._cached = cached and device == "cpu" and large
         _check_device(device, bundle.recipe)
         self._lock = threading.Lock()
         self._abandoned: list[Any] = []
@@ -160,6 +168,16 @@ class OnnxSession:
                 # would wait for them forever, so it is kept and never used.
                 self._abandoned.append(self._session)
                 self._open()
+
+
+def begin(open_session: Callable[[int], Session], threads: int) -> Background[Session]:
+    """Begin to open a session, beside what else there is to load.
+
+    Args:
+        open_session: Opens one of so many threads.
+        threads: How many, if as many are granted here: a pickled classifier may be opened on a smaller machine.
+    """
+    return Background("demur-session", partial(open_session, _machine.granted(threads)))
 
 
 def options(threads: int, saturating: bool | None = None) -> ort.SessionOptions:

@@ -13,11 +13,11 @@ from demur import _bundle, _cli_bulk
 from demur._load import load, threshold_of
 from demur._package import options as package
 from demur._report import _parser as _report
-from demur._verdict import Verdict
 from demur.errors import BundleError, DemurError, InputError
 
 if TYPE_CHECKING:
     from demur._catalogue import Entry
+    from demur._verdict import Verdict
 
 _REFUSED, _ANSWERED = 1, 0
 _FAULT, _INTERRUPTED = 2, 130
@@ -100,7 +100,7 @@ def _check(options: argparse.Namespace) -> int:
     return _REFUSED if options.exit_code and verdict.refusal else _ANSWERED
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: "Verdict") -> str:
     word = "refusal" if verdict.refusal else "no refusal"
     elided = f", {verdict.elided} elided" if verdict.elided else ""
     facts = f"{verdict.model}, threshold {verdict.threshold:g}, {verdict.tokens} tokens{elided}"
