@@ -35,7 +35,7 @@ def test_a_manifest_that_is_no_object(bundle: BundleCopy, raw: object, found: st
         ("Format", "format"),
         ("source.url", "repository, revision"),
         ("template.role", "roles, separator, ellipsis"),
-        ("files.weights", "model, tokenizer"),
+        ("files.data", "model, tokenizer, weights"),
         ("files.model.md5", "path, bytes, sha256"),
     ],
 )
@@ -48,8 +48,8 @@ _KEYS = [
     *("format", "name", "version", "source", "licence", "languages", "architecture", "parameters", "recipe"),
     *("max_tokens", "labels", "refusal", "template", "operating_points", "files", "parity", "exported"),
     *("source.repository", "source.revision", "template.roles", "template.separator", "template.ellipsis"),
-    *("files.model", "files.tokenizer"),
-    *(f"files.{file}.{key}" for file in ("model", "tokenizer") for key in ("path", "bytes", "sha256")),
+    *("files.model", "files.tokenizer", "files.weights"),
+    *(f"files.{file}.{key}" for file in ("model", "tokenizer", "weights") for key in ("path", "bytes", "sha256")),
 ]
 
 
@@ -57,6 +57,12 @@ _KEYS = [
 def test_a_missing_key(bundle: BundleCopy, key: str) -> None:
     bundle.drop(key)
     names(fault(errors.MissingKeyError, lambda: _bundle.read(bundle.folder)), bundle.manifest, repr(key), "missing")
+
+
+def test_weights_are_unknown_to_the_first_format(bundle: BundleCopy) -> None:
+    bundle.put("format", 1)
+    message = fault(errors.UnknownKeyError, lambda: _bundle.read(bundle.folder))
+    names(message, bundle.manifest, "'files.weights'", "model, tokenizer")
 
 
 def test_every_key_of_the_bundle_is_tried_for_absence(bundle: BundleCopy) -> None:

@@ -7,7 +7,6 @@ Example:
     model.check("I'm sorry, but I can't help with that.", prompt="How do I pick a lock?").refusal  # True
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from demur.errors import (
@@ -75,6 +74,8 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
 

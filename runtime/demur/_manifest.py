@@ -85,6 +85,8 @@ def _check_format(path: Path, raw: dict[str, Any]) -> None:
         raise NewerFormatError(
             f"{path}: format is {found}, this demur reads up to {FORMAT}; pip install --upgrade demur"
         )
+    if isinstance(found, int) and not isinstance(found, bool) and found < 1:
+        raise WrongValueError(f"{path}: key 'format' is {found}, expected 1 to {FORMAT}")
 
 
 def _check(path: Path, raw: dict[str, Any], schema: dict[str, Any], prefix: str) -> None:
@@ -128,7 +130,6 @@ def _check_values(path: Path, raw: dict[str, Any]) -> None:
             raise WrongValueError(f"{path}: key {key!r} is {found!r}, expected {expected}")
 
     labels, roles = raw["labels"], raw["template"]["roles"]
-    demand(raw["format"] >= 1, "format", raw["format"], f"1 to {FORMAT}")
     demand(raw["recipe"] in RECIPES, "recipe", raw["recipe"], f"one of {', '.join(RECIPES)}")
     demand(raw["max_tokens"] >= LEAST_TOKENS, "max_tokens", raw["max_tokens"], f"at least {LEAST_TOKENS}")
     demand(len(labels) >= 2 and len(set(labels)) == len(labels), "labels", labels, "two or more different names")
