@@ -15,15 +15,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from demur_export import half, products
+from demur_export import half, products, rounding
 from demur_export.graph.builder import CONTRIB
 from demur_export.graph.editor import Editor, node
 from demur_export.parity import distance
 from demur_export.plan import Choice, mixed, search
 from demur_export.products import Rows
-from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest
+from demur_export.rounding import Gram, Rounded, Steps
 from demur_export.run import Texts, logits, observe, thinned
-from demur_export.smoothing import groups, lift, smooth, smoothed
+from demur_export.smoothing import ease, groups, lift, smoothed
 
 # How many times as far from fp32 scales fixed ahead may be as those of rows: they save 4 to 8 % of the time.
 _FIXED_NOISE = 1.7
@@ -192,7 +192,7 @@ def by_choices(
     steps = {source: choice.steps for source, choice in choices.items() if choice.steps is not None}
     # A smoothed input has a name of its own, unless the smoothing is done by what makes it.
     steps |= {smoothed(source): found for source, found in steps.items()}
-    editor = Editor(smooth(model, scales))
+    editor = ease(model, scales)
     # subtle: before any product is replaced, since a bias that moves into a product is no longer seen behind it.
     shifts = {product.input[0]: lift(editor, product.input[0]) for product, _ in editor.products()}
     done: dict[str, Rows | Steps] = {}
@@ -209,7 +209,7 @@ def by_choices(
                 else products.quantise_rows(editor, product, shifts[source])
             )
         if product.name not in rounded:
-            rounded[product.name] = _rounded(weight, _eased(grams, scales, source))
+            rounded[product.name] = rounding.rounded(weight, _eased(grams, scales, source))
         products.replace(editor, product, rounded[product.name], done[source])
         count += 1
     fixed = sum(choice.steps is not None for choice in choices.values())
@@ -219,7 +219,7 @@ def by_choices(
 def _per_tensor(
     model: onnx.ModelProto, scales: Mapping[str, NDArray[np.float32]], grams: Mapping[str, Gram]
 ) -> Quantised:
-    editor = Editor(smooth(model, scales))
+    editor = ease(model, scales)
     done: set[str] = set()
     count = 0
     for product, weight in editor.products():
@@ -228,15 +228,13 @@ def _per_tensor(
             done.add(source)
             parts = [f"{source}.q", f"{source}.scale", f"{source}.zero"]
             editor.insert_before(product, [helper.make_node("DynamicQuantizeLinear", [source], parts)])
-        stored, scale = products.put_weight(editor, product.name, _rounded(weight, _eased(grams, scales, source)))
+        stored, scale = products.put_weight(
+            editor, product.name, rounding.rounded(weight, _eased(grams, scales, source))
+        )
         inputs = [f"{source}.q", stored, f"{source}.scale", scale, f"{source}.zero"]
         editor.replace(product, [node("MatMulIntegerToFloat", product.output[0], inputs, CONTRIB)])
         count += 1
     return Quantised(editor.model(), count, smoothed=len(scales))
-
-
-def _rounded(weight: NDArray[np.float32], gram: Gram | None) -> Rounded:
-    return nearest(weight) if gram is None else compensated(weight, gram)
 
 
 def _smoothing(choices: Mapping[str, Choice]) -> dict[str, NDArray[np.float32]]:

@@ -65,6 +65,11 @@ def nearest(weight: NDArray[np.float32]) -> Rounded:
     return Rounded(np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale)
 
 
+def rounded(weight: NDArray[np.float32], gram: Gram | None) -> Rounded:
+    """Return `weight` rounded as `compensated` does, or without a gram to the nearest steps."""
+    return nearest(weight) if gram is None else compensated(weight, gram)
+
+
 def compensated(weight: NDArray[np.float32], gram: Gram) -> Rounded:
     """Round row by row, and let the rows not yet rounded make up for each row's error.
 

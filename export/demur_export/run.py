@@ -165,9 +165,9 @@ def _open(model: onnx.ModelProto, *, arena: bool = True) -> ort.InferenceSession
     made = options(_machine.cores())
     made.enable_cpu_mem_arena = arena
     opened = partial(ort.InferenceSession, sess_options=made, providers=["CPUExecutionProvider"])
-    if storing.size(model) <= storing.ONE_FILE:
+    if storing.size(model) < storing.LENT_FROM:
         return opened(model.SerializeToString())
     with tempfile.TemporaryDirectory(prefix="demur-export-") as folder:
         path = Path(folder) / "model.onnx"
-        storing.write(path, model)
+        storing.lend(path, model)
         return opened(str(path))

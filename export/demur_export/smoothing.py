@@ -50,6 +50,11 @@ def lift(editor: Editor, source: str) -> Array | None:
 
 
 def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
+    """Return the graph that `ease` makes."""
+    return ease(model, scales).model()
+
+
+def ease(model: onnx.ModelProto, scales: Mapping[str, Array]) -> Editor:
     """Divide inputs of products by their scales and multiply their weights; the function computed stays the same.
 
     Behind an attention, a gate, or a LayerNormalization that nothing else reads, the division is done by the weights of
@@ -74,7 +79,7 @@ def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelPro
             editor.insert_before(products[0], [node("Mul", smoothed(source), [source, factor])])
             for product in products:
                 product.input[0] = smoothed(source)
-    return editor.model()
+    return editor
 
 
 def multiplied(weight: Array, scale: Array) -> Array:

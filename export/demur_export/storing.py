@@ -15,6 +15,9 @@ from demur_export.graph.editor import without_constants
 MAPPED_FROM = 1_000_000
 # What a single file can hold: a message of protobuf has at most 2 GiB, of which nodes and small constants take some.
 ONE_FILE = 2**31 - 2**26
+# Bytes of weights from which on a graph is opened from a file in which they are mapped: from memory, onnxruntime copies
+# them twice.
+LENT_FROM = 100_000_000
 # What transformers and optimum add to the graph's name.
 _ENDING = "_data"
 # Memory is mapped by pages, and smaller constants would waste most of theirs.
@@ -40,13 +43,16 @@ def write(path: Path, model: onnx.ModelProto, most: int = MAPPED_FROM) -> Path |
         onnx.checker.check_model(model)
         path.write_bytes(model.SerializeToString())
         return None
-    light = without_constants(model)
-    with data.open("wb") as stream:
-        light.graph.initializer.extend(_stored(tensor, stream, data.name) for tensor in model.graph.initializer)
+    light = _apart(model, data)
     light.metadata_props.add(key=WEIGHTS, value=str(record(data)["sha256"]))
     path.write_bytes(light.SerializeToString())
     onnx.checker.check_model(str(path))
     return data
+
+
+def lend(path: Path, model: onnx.ModelProto) -> None:
+    """Write a graph, and its weights beside it, for this process to open: unchecked, and without a sum."""
+    path.write_bytes(_apart(model, path.with_name(path.name + _ENDING)).SerializeToString())
 
 
 def remove(path: Path) -> None:
@@ -69,6 +75,14 @@ def size(model: onnx.ModelProto) -> int:
 
 def _bytes(tensor: onnx.TensorProto) -> int:
     return int(math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _apart(model: onnx.ModelProto, data: Path) -> onnx.ModelProto:
+    """Write a graph's weights to a file, and return the graph that refers to it."""
+    light = without_constants(model)
+    with data.open("wb") as stream:
+        light.graph.initializer.extend(_stored(tensor, stream, data.name) for tensor in model.graph.initializer)
+    return light
 
 
 def _stored(tensor: onnx.TensorProto, stream: BinaryIO, name: str) -> onnx.TensorProto:
