@@ -7,6 +7,7 @@ A way is `stream`, a format, or a peer, whose batches are of so many texts, sort
 """
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -33,6 +34,7 @@ def stream(folder: Path, workers: int) -> float:
 
 def score(folder: Path, ending: str, workers: int) -> float:
     """Run the command from file to file; it opens its model itself."""
+    importlib.import_module("demur._assemble")  # numpy, onnxruntime and tokenizers, which loading would import
     asked = ["score", str(folder / f"in.{ending}"), "-o", str(folder / f"out.{ending}")]
     begun = time.perf_counter()
     status = command([*asked, "--workers", str(workers), "--progress", "none"])

@@ -6,6 +6,7 @@ With a number of texts it judges so many of random lengths, without it times how
 JSON.
 """
 
+import importlib
 import json
 import random
 import sys
@@ -60,6 +61,7 @@ def load_twice(folder: Path) -> None:
 
 def judge(folder: Path, count: int, seed: int) -> None:
     """Load, judge, and tell of the memory on the way; then wait until the input is closed."""
+    importlib.import_module("demur._assemble")  # all that loading would import
     imported, _ = memory()
     model = load(folder, threads=1)
     model.check("I'm sorry, but I can't help with that.")
