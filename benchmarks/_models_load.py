@@ -20,6 +20,7 @@ def load(side: str, checkpoint: Path, path: Path, text: str, tokens: int) -> dic
 
     if side == DEMUR:
         import demur
+        import demur._assemble  # all that loading would import
 
         imported = time.perf_counter()
         model = demur.load(path, threads=1)

@@ -1,14 +1,13 @@
 """`demur` as a program: `python -m demur`, and the command that pip installs."""
 
-import os
 import sys
+
+from demur import _machine
 
 
 def main() -> int:
     """Run `demur` and return its exit status."""
-    # subtle: set before numpy is imported. Its BLAS, of which demur uses nothing, would start a thread for each core,
-    # which spin while the rest is loaded.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _machine.no_blas_threads()
     from demur.cli import main as run
 
     return run()

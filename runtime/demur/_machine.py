@@ -98,6 +98,15 @@ def limit(allowed: float | None, scheduled: int) -> str:
     return f"its cgroup's quota, rounded {'down' if allowed >= 1 else 'up'}"
 
 
+def no_blas_threads() -> None:
+    """Keep numpy's BLAS, of which demur uses nothing, from starting threads, unless the user has set how many.
+
+    For a process that is demur's alone, before numpy is imported: a thread for each core would spin while the rest is
+    loaded, 60 ms of processor time on two cores.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def instruction_sets(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     """Return the instruction sets that matter for int8 products; empty where they cannot be read."""
     try:

@@ -19,13 +19,15 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demur import _machine
-from demur._classifier import Classifier
 from demur._load import load, threshold_of
 from demur._verdict import Verdict
 from demur.errors import InputError
+
+if TYPE_CHECKING:
+    from demur._classifier import Classifier
 
 _ROWS = "rows"
 _MAX_BYTES, _MAX_ROWS = 4_000_000, 1_000
@@ -44,7 +46,7 @@ class Handler:
     """
 
     def __init__(
-        self, model: Classifier, *, max_bytes: int = _MAX_BYTES, max_rows: int = _MAX_ROWS, workers: int = 1
+        self, model: "Classifier", *, max_bytes: int = _MAX_BYTES, max_rows: int = _MAX_ROWS, workers: int = 1
     ) -> None:
         self._model, self._max_bytes, self._max_rows, self._workers = model, max_bytes, max_rows, workers
 
@@ -148,6 +150,7 @@ def _cores() -> int:
 
 def _made() -> Handler:
     cores, max_bytes, max_rows = _cores(), _limit("DEMUR_MAX_BYTES", _MAX_BYTES), _limit("DEMUR_MAX_ROWS", _MAX_ROWS)
+    _machine.no_blas_threads()
     # What Lambda unpacks it has compared with its own sum of the zip.
     model = load(os.environ.get("DEMUR_MODEL"), threads=cores, threshold=_threshold(), verify=False)
     return Handler(model, max_bytes=max_bytes, max_rows=max_rows, workers=cores)
