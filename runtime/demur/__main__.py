@@ -1,5 +1,6 @@
 """`demur` as a program: `python -m demur`, and the command that pip installs."""
 
+import gc
 import sys
 
 from demur import _machine
@@ -8,6 +9,8 @@ from demur import _machine
 def main() -> int:
     """Run `demur` and return its exit status."""
     _machine.no_blas_threads()
+    # subtle: what is imported stays. Looking for garbage among it takes 6 ms.
+    gc.disable()
     from demur.cli import main as run
 
     return run()
