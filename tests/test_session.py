@@ -1,8 +1,10 @@
 """The session: the keys that are set exist, and the device asked for is the one that runs."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 
@@ -13,7 +15,7 @@ from demur._session import OnnxSession
 from demur.errors import DeviceError, ModelError
 
 
-@pytest.mark.parametrize("key", sorted(_session.NO_SPINNING | _session.EXACT_INT8 | _ready.PREPACKED))
+@pytest.mark.parametrize("key", sorted(_session.RESTING | _session.EXACT_INT8 | _ready.PREPACKED))
 def test_every_configuration_key_is_one_that_onnxruntime_knows(key: str) -> None:
     libraries = [p for p in Path(ort.__file__).parent.glob("capi/*") if ".so" in p.name or p.suffix in (".pyd", ".dll")]
     assert any(key.encode() in library.read_bytes() for library in libraries)
@@ -25,9 +27,9 @@ def test_a_misspelt_key_is_accepted_without_a_word() -> None:
     made.add_session_config_entry("session.intra_op.alow_spinning", "0")
 
 
-def test_threads_never_spin_and_graphs_are_not_rewritten_where_products_are_exact() -> None:
+def test_threads_rest_between_runs_and_graphs_are_not_rewritten_where_products_are_exact() -> None:
     made = _session.options(3, saturating=False)
-    assert made.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert made.get_session_config_entry("session.force_spinning_stop") == "1"
     assert made.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     assert made.intra_op_num_threads == 3
 
@@ -83,3 +85,17 @@ def test_more_tokens_than_the_graph_reads_are_an_error() -> None:
     bundle = read(find(None))
     with pytest.raises(ModelError, match="the graph reads 512 tokens, but the manifest's max_tokens is 8192"):
         OnnxSession(replace(bundle, max_tokens=8192), "cpu", 1)
+
+
+def test_no_processor_time_is_used_between_runs(model: demur.Classifier) -> None:
+    """Threads that went on spinning would use tens of milliseconds of it after every run."""
+    session = OnnxSession(read(find(None)), "cpu", 2)
+    ids = np.array([model.encode("I'm sorry, but I can't help with that.")], np.int64)
+    for _ in range(3):
+        session.run(ids)
+        start = time.process_time()
+        time.sleep(0.3)
+        used = time.process_time() - start
+        if used < 0.005:
+            return
+    raise AssertionError(f"{1000 * used:.1f} ms in 300")

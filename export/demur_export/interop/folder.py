@@ -15,7 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from demur import _machine
-from demur._session import MASK, NO_SPINNING, OUTPUT
+from demur._session import MASK, OUTPUT, RESTING
 from demur.errors import ParityError
 from demur_export import checkpoint, convert, parity, quantize, storing
 from demur_export.checkpoint import Checkpoint
@@ -121,7 +121,7 @@ def padded_logits(path: Path, texts: Texts, padding: int) -> NDArray[np.float32]
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = _machine.cores(), 3
-    for key, value in NO_SPINNING.items():  # of no account for the results
+    for key, value in RESTING.items():  # of no account for the results
         options.add_session_config_entry(key, value)
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     typed = TYPES in [i.name for i in session.get_inputs()]
