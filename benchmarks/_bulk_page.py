@@ -7,7 +7,7 @@ import numpy as np
 
 import _common as common
 from _peers import INT8, NAMES, TRANSFORMERS
-from _report import Target, table, targets_table
+from _report import Target, absences, table, targets_table
 
 STREAM, FORMATS = "stream", ("jsonl", "csv", "parquet")
 WORKERS = (1, 2)
@@ -66,7 +66,7 @@ def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
             [_line(record, way, _SAID.get(way, f"`demur score`, {way}")) for way in (STREAM, *FORMATS)],
         ),
         *_peers(record),
-        *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in record["absent"].items()],
+        *absences(record["absent"], NAMES),
         "",
         *targets_table(aims),
         "",

@@ -9,7 +9,7 @@ import _cold
 import _common as common
 import _near
 from _peers import BARE, COLOURS, DEMUR, INT8, NAMES, OV_BF16, OV_INT8, TRANSFORMERS
-from _report import Target, table, targets_table
+from _report import Target, absences, table, targets_table
 
 Samples = dict[str, dict[int, list[float]]]  # milliseconds by peer, length and round
 
@@ -84,25 +84,26 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     ratios = [[NAMES[n], *(f"{v['to_demur']:.2f}" for v in found[n].values())] for n in found if n != DEMUR]
     starts = len(cold["seconds"][DEMUR])
     threads = f"{record['threads']} thread{'s' * (record['threads'] != 1)}"
+    source = common.checkpoint_words(record["checkpoint"])
     lines = [
         "## How long does one text take?\n",
-        f"`{model['name']}` {model['version']} ({model['recipe']}) and the checkpoint it was made from; one text at a "
-        f"time, {threads} each, in one process and in an order drawn anew each round; {record['rounds']} rounds, every "
+        f"`{model['name']}` {model['version']} ({model['recipe']}) and {source}; one text at a time, "
+        f" {threads} each, in one process and in an order drawn anew each round; {record['rounds']} rounds, every "
         f"text of exactly so many tokens. optimum's int8 is `{record['int8_target']}`, dynamic, per channel. The bare "
         "session is demur's graph on ids made beforehand: the floor.\n",
         "Milliseconds, p50 / p95:\n",
         *table(["tokens", *lengths], times),
         "\nTimes demur's time, the median of the rounds' own ratios:\n",
         *table(["tokens", *lengths], ratios),
-        *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in record["absent"].items()],
-        *_nearness(record["near"]),
+        *absences(record["absent"], NAMES),
+        *_nearness(record["near"], record["checkpoint"]),
         "",
         *targets_table(aims),
         "\n![Milliseconds by length](plots/latency.png)\n",
         f"Cold start, from starting Python to the first verdict, the median of {starts} fresh processes in turn, "
         "the files already in memory:\n",
         *table(["", "seconds"], [[NAMES[n], f"{_cold.median(took):.2f}"] for n, took in cold["seconds"].items()]),
-        *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in cold["absent"].items()],
+        *absences(cold["absent"], NAMES),
         "",
         f"The texts: {record['texts']}.\n",
         common.machine_line(record["machine"]),
@@ -111,11 +112,13 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     return "\n".join(lines)
 
 
-def _nearness(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _nearness(found: Mapping[str, Mapping[str, float]], checkpoint: Mapping[str, str | None]) -> list[str]:
     if not found:
         return []
-    said = "\nHow far each is from PyTorch fp32, on other texts of these lengths:\n"
-    return [said, *table(["", "label flips", "max \\|Δp\\|", "mean \\|Δp\\|"], _near.rows(found, NAMES))]
+    said = "\nHow far each is from PyTorch fp32, on other texts of these lengths"
+    if checkpoint.get(common.UNPACKED) is not None:
+        said += "; demur's is that of rounding activations alone, since the weights are its own"
+    return [f"{said}:\n", *table(["", "label flips", "max \\|Δp\\|", "mean \\|Δp\\|"], _near.rows(found, NAMES))]
 
 
 def plot(samples: Samples) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 import _common as common
 from _peers import COLOURS, DEMUR, INT8, NAMES, TRANSFORMERS
-from _report import Target, table, targets_table
+from _report import Target, absences, table, targets_table
 
 Samples = dict[str, list[float]]  # seconds by runner and block
 
@@ -90,15 +90,16 @@ def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
     alone = found[workers(1)] / found[ENCODE]
     low, middle, high = np.percentile(texts["tokens"], [5, 50, 95])
     most = "all cores' workers'" if cores > 1 else "the worker's"
+    source = common.checkpoint_words(record["checkpoint"])
     lines = [
         "## How many texts a second?\n",
-        f"`{model['name']}` {model['version']} ({model['recipe']}) and the checkpoint it was made from, on "
+        f"`{model['name']}` {model['version']} ({model['recipe']}) and {source}, on "
         f"{texts['count']:,} conversations of {np.mean(texts['tokens']):.0f} tokens on average (median {middle:.0f}, "
         f"5 % below {low:.0f}, 5 % above {high:.0f}); peers with {said} each. Blocks of {record['block']} go through "
         "all of them in turn, in an order drawn anew for each block. optimum's int8 is "
         f"`{record['int8_target']}`, dynamic, per channel.\n",
         *table(["", "batch size", "texts a second", f"times {most} rate is this"], rows),
-        *[f"\nAbsent: {NAMES[name]} ({reason})." for name, reason in record["absent"].items()],
+        *absences(record["absent"], NAMES),
         f"\nWriting conversations in the template and tokenising them, in one thread and without judging, goes at "
         f"{found[ENCODE]:,.0f} texts a second: {alone:.1%} of what one worker does.\n",
         *targets_table(aims),

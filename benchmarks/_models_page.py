@@ -7,7 +7,7 @@ import numpy as np
 
 import _common as common
 from _models_sides import BLOCKS, DEMUR, INT8, ROW, TORCH, WEIGHTS
-from _report import Target, table, targets_table
+from _report import Target, absences, table, targets_table
 from demur_export import walk
 
 Record = dict[str, Any]
@@ -78,8 +78,9 @@ def markdown(models: Mapping[str, Record], absent: Mapping[str, str]) -> str:
         "Of stand-ins: checkpoints of the published architectures whose weights are random (`standins.py`). What the "
         "published weights would give is another matter: random layers amplify rounding far more than trained ones, so "
         "that the walk through recipes ends later and distances are larger; sizes, times and memory are what they "
-        "would be.\n",
-        *[f"Absent: `{name}` ({reason}).\n" for name, reason in absent.items()],
+        "would be.",
+        *absences(absent),
+        "",
     ]
     if models:
         lines += [*_exports(models), *_near(models), *_times(models), *_served(models)]

@@ -65,15 +65,15 @@ def _with_table(model: demur.Classifier, texts: Sequence[str], source: Checkpoin
     return [probability(row, source.refusal) for row in logits.tolist()]
 
 
-def summary(torch: Sequence[float], found: Sequence[float], threshold: float) -> dict[str, float]:
+def summary(torch: Sequence[float] | Floats, found: Sequence[float] | Floats, threshold: float) -> dict[str, float]:
     """Return how far probabilities are from PyTorch's of the same texts."""
-    one, other = np.array(torch), np.array(found)
+    one, other = np.asarray(torch), np.asarray(found)
     dp: Floats = np.abs(one - other)
     return {
         "texts": len(dp),
         "label_flips": int(np.not_equal(one >= threshold, other >= threshold).sum()),
-        "max_dp": round(float(dp.max()), 5),
-        "mean_dp": round(float(dp.mean()), 5),
+        "max_dp": round(float(dp.max()), 6),
+        "mean_dp": round(float(dp.mean()), 6),
     }
 
 

@@ -1,6 +1,6 @@
 """How the benchmarks say what they found: tables, and targets that are met or not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table; the first column is to the left, the others to the right."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def absences(reasons: Mapping[str, str], names: Mapping[str, str] | None = None) -> list[str]:
+    """Return a paragraph for each side that could not take part: its name, or what `names` has for it, and why."""
+    return [f"\nAbsent: {names[name] if names else f'`{name}`'} ({reason})." for name, reason in reasons.items()]
 
 
 def targets_table(targets: Sequence[Target]) -> list[str]:

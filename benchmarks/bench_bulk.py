@@ -114,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "machine": common.machine_record("pyarrow", *(["datasets"] if best else []), *packages(best)),
             "rows": len(rows),
             "characters": sum(len(row["prompt"]) + len(row["response"]) for row in rows),
+            "checkpoint": options.checkpoint and common.checkpoint_record(options.checkpoint),
             "peers": best,
             "absent": absent,
             "seconds": {name: [] for name in jobs},

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from _common import FOLDER, machine_line, machine_record, write_results, write_section
-from _report import Target, table, targets_table
+from _report import Target, absences, table, targets_table
 from demur._bundle import find, read
 from demur._package import archive, distributions, options
 from demur._package.build import LAMBDA_BYTES, Request, build
@@ -107,7 +107,7 @@ def section(record: dict[str, Any]) -> str:
             f"torch is {torch}"
             + (": the build for CPUs. The larger one, with CUDA's libraries, was not measured." * ("+cpu" in torch))
         )
-    lines += [f"Absent: {NAMES[name]} ({reason})" for name, reason in record["absent"].items()]
+    lines += [line.strip() for line in absences(record["absent"], NAMES)]
     lines.append("\n".join(targets_table([Target(**target) for target in record["targets"]])))
     lines.append(machine_line(record["machine"]) + "\nRaw: [footprint.json](results/footprint.json).")
     return "\n\n".join(lines)

@@ -11,7 +11,6 @@ The texts are made of real conversations, trimmed by words until the tokenizer s
 
 import argparse
 import gc
-import hashlib
 import random
 import tempfile
 import time
@@ -129,11 +128,7 @@ def main() -> None:
     """Measure, write the results, the plot and the page's section, and print the section."""
     options = parse()
     common.require("matplotlib")
-    weights = options.checkpoint / "model.safetensors"
-    if not weights.is_file():
-        raise SystemExit(
-            f"error: --checkpoint {options.checkpoint}: no {weights.name} there; give a checkpoint's folder"
-        )
+    source = common.checkpoint_record(options.checkpoint)
     bundle = _bundle.read(_bundle.find(options.model))
     if max(options.lengths) > bundle.max_tokens:
         raise SystemExit(f"error: --lengths: {bundle.name} reads {bundle.max_tokens} tokens at most")
@@ -143,7 +138,7 @@ def main() -> None:
         "machine": common.machine_record(*_peers.packages(samples)),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
         | {"sha256": bundle.model.sha256},
-        "checkpoint": {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        "checkpoint": source,
         **facts,
         "found": found,
     }

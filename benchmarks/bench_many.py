@@ -112,8 +112,7 @@ def main() -> None:
     """Measure, write the results, the plot and the page's section, and print the section."""
     options = parse()
     common.require("matplotlib", "torch", "transformers")
-    if not (options.checkpoint / "model.safetensors").is_file():
-        raise SystemExit(f"error: --checkpoint {options.checkpoint}: no model.safetensors there")
+    source = common.checkpoint_record(options.checkpoint)
     bundle, cores = _bundle.read(_bundle.find(options.model)), _machine.cores()
     pool = _texts.read_pool(options.data)
     # No row twice: a word that was met is remembered, so a repeated text would be read faster than real ones are.
@@ -132,6 +131,7 @@ def main() -> None:
         "machine": common.machine_record(*_peers.packages(judges)),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
         | {"sha256": bundle.model.sha256},
+        "checkpoint": source,
         "cores": cores,
         "int8_target": _peers.int8_target(),
         "texts": {"count": len(rows), "origin": pool.origin, "tokens": [len(read) for read in ids]},

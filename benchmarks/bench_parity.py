@@ -10,7 +10,6 @@ None of their texts is written anywhere.
 import argparse
 import csv
 import gzip
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 import _common as common
+import _near
 import demur
 from _common import Floats
 from _report import Target, table, targets_table
@@ -70,13 +70,8 @@ class Measured:
 
     def summary(self, at: npt.NDArray[np.bool_] | slice = slice(None)) -> dict[str, Any]:
         """Return the figures of some of the texts."""
-        flips, dp = self.flips[at], self.dp[at]
-        return {
-            "texts": len(dp),
-            "label_flips": int(flips.sum()),
-            "flip_rate": round(float(flips.mean()), 6),
-            "max_dp": round(float(dp.max()), 6),
-            "mean_dp": round(float(dp.mean()), 6),
+        return _near.summary(self.torch[at], self.demur[at], self.threshold) | {
+            "flip_rate": round(float(self.flips[at].mean()), 6),
             "max_dlogit": round(float(self.dlogit[at].max()), 6),
         }
 
@@ -139,7 +134,7 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     lines = [
         "## How close is it to PyTorch?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}), through `demur.load()`, against PyTorch fp32 on "
-        f"the checkpoint that it was made from: {'a trial on ' * sample['trial']}{found['all']['texts']:,} "
+        f"{common.checkpoint_words(record['checkpoint'])}: {'a trial on ' * sample['trial']}{found['all']['texts']:,} "
         "conversations, each alone, the same ids on both sides. p is the probability of a refusal; a label flips where "
         f"the two decide differently at the threshold {model['threshold']:g}.\n",
         *table(head, [*rows, _line("**all**", found["all"])]),
@@ -199,12 +194,11 @@ def record_of(
     bundle: Bundle, source: Checkpoint, pool: Pool, samples: Sequence[Sample], measured: Measured, tops: Sequence[int]
 ) -> dict[str, Any]:
     """Return the record of a run, all but its targets."""
-    weights = source.folder / checkpoint.WEIGHTS
     return {
         "machine": common.machine_record("torch", "transformers"),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
         | {"sha256": bundle.model.sha256, "threshold": measured.threshold},
-        "checkpoint": {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest()},
+        "checkpoint": common.checkpoint_record(source.folder),
         "sample": {
             "origin": pool.origin,
             "trial": len(samples) < FEW_TEXTS,

@@ -1,4 +1,4 @@
-"""Make checkpoints of the published architectures with weights of our own, or graft outliers into a checkpoint.
+"""Make checkpoints of the published architectures with weights of our own, graft outliers into one, unpack a bundle.
 
 A stand-in takes the place of a published checkpoint where that can't be had: the same architecture and size, a
 tokenizer of the same kind and size, and random weights shaped like trained ones. It tells nothing of what the published
@@ -6,6 +6,10 @@ model judges; sizes, times, memory and the order of recipes can be measured on i
 
     python benchmarks/standins.py arctic-xs|e5-small|distilroberta|minos|all --out FOLDER [--small] [--seed N]
     python benchmarks/standins.py --graft CHECKPOINT --out FOLDER [--seed N]
+    python benchmarks/standins.py --unpack NAME|BUNDLE --out FOLDER
+
+demur-mini's own checkpoint is not published either: `--unpack demur-mini` makes one of the bundle in the wheel, for the
+benchmarks that set demur beside PyTorch.
 """
 
 import argparse
@@ -23,6 +27,7 @@ from transformers.modeling_utils import no_init_weights
 import _graft
 import _standin_tokenizers as tokenizers
 import _standin_weights as weights
+import _unpack
 from demur import _catalogue
 from demur._template import Template
 from demur_export import templates
@@ -191,10 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
     parser.add_argument("--pooling", choices=["cls", "mean"], help="of minos (default: mean)")
     parser.add_argument("--graft", type=Path, metavar="CHECKPOINT", help="graft outliers into this BERT instead")
+    parser.add_argument("--unpack", metavar="NAME|BUNDLE", help="make a checkpoint that computes what this bundle does")
     options = parser.parse_args(arguments)
-    if (options.name is None) == (options.graft is None):
-        parser.error("give the name of a checkpoint to stand for, or --graft CHECKPOINT")
-    if options.graft is not None:
+    if sum(given is not None for given in (options.name, options.graft, options.unpack)) != 1:
+        parser.error("give the name of a checkpoint to stand for, --graft CHECKPOINT, or --unpack NAME|BUNDLE")
+    if options.unpack is not None:
+        made = [_unpack.unpack(options.unpack, options.out)]
+    elif options.graft is not None:
         made = [_graft.graft(options.graft, options.out, seed=options.seed)]
     elif options.name == "all":
         made = [

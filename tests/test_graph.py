@@ -24,7 +24,7 @@ from demur_export.plan import mixed, search
 from demur_export.reference import torch_logits
 from demur_export.rounding import Gram, Rounded, Steps, compensated, nearest, round_rows
 from demur_export.run import Observed, logits, observe
-from demur_export.smoothing import groups, smooth
+from demur_export.smoothing import ease, groups
 
 LAYERS = 2
 PRODUCTS = 6 * LAYERS + 1  # query, key, value, out, up, down, and the pooler
@@ -139,7 +139,7 @@ def test_smoothing_evens_out_inputs_and_changes_no_result_before_quantisation(
     observed = observe(tuned, list(groups(Editor(tuned))), calibration)
     found = {source: choice.smoothing for source, choice in search(tuned, observed, fixed=False).items()}
     scales = {source: scale for source, scale in found.items() if scale is not None}
-    eased = smooth(tuned, scales)
+    eased = ease(tuned, scales).model()
     assert len(scales) >= LAYERS
     assert logits(eased, calibration) == pytest.approx(logits(tuned, calibration), abs=1e-3)
     after = observe(eased, list(groups(Editor(eased))), calibration)

@@ -22,7 +22,7 @@ from demur_export.graph.builder import Builder
 from demur_export.graph.editor import Editor
 from demur_export.plan import search
 from demur_export.run import logits, observe
-from demur_export.smoothing import groups, lift, smooth
+from demur_export.smoothing import ease, groups, lift
 
 make, source, tuned, calibration = (
     _modernbert_graphs.make,
@@ -75,7 +75,7 @@ def test_smoothing_changes_no_result_and_costs_nodes_only_where_it_must(
     observed = observe(tuned, names, calibration[:8])
     rng = np.random.default_rng(0)
     scales = {name: np.exp(rng.normal(size=len(observed[name].maxima))).astype(np.float32) for name in names}
-    eased = smooth(tuned, scales)
+    eased = ease(tuned, scales).model()
     assert_equal(logits(eased, calibration), logits(tuned, calibration))
     added = {node.name for node in eased.graph.node} - {node.name for node in tuned.graph.node}
     # The embeddings are the residual too, and the head's input is one row; with one token's queries in the last layer,

@@ -25,7 +25,7 @@ from demur_export.plan import Choice, search
 from demur_export.quantize import Calibrated
 from demur_export.rounding import Steps
 from demur_export.run import logits, observe, thinned
-from demur_export.smoothing import groups, smooth
+from demur_export.smoothing import ease, groups
 
 LAYERS = 2
 PRODUCTS = 6 * LAYERS + 1
@@ -143,7 +143,7 @@ def test_a_channel_far_above_the_rest_is_multiplied_in_fp32(tuned: onnx.ModelPro
     found = search(spiked, observed, fixed=False)[down]
     assert found.smoothing is not None
     assert np.flatnonzero(np.isinf(found.smoothing)).tolist() == [channel]
-    taken_out = smooth(spiked, {down: found.smoothing})
+    taken_out = ease(spiked, {down: found.smoothing}).model()
     assert logits(taken_out, UNSEEN) == pytest.approx(logits(spiked, UNSEEN), abs=1e-3)
     left_in = found._replace(smoothing=np.where(np.isinf(found.smoothing), 1, found.smoothing).astype(np.float32))
     names, grams = [product.name for product, _ in Editor(spiked).products()], {down: observed[down].gram}

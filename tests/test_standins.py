@@ -18,6 +18,7 @@ if not BENCHMARKS.is_dir():
 sys.path.append(str(BENCHMARKS))
 
 from _checkpoints import bert
+from conftest import BundleCopy
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
@@ -25,9 +26,10 @@ import _graft
 import _standin_tokenizers
 import _standin_weights
 import standins
-from demur import _catalogue, _tokenizer
+from demur import Classifier, _catalogue, _tokenizer
 from demur._template import Template
-from demur_export import catalogue, checkpoint, templates
+from demur_export import catalogue, checkpoint, corpus, parity, templates
+from demur_export.reference import torch_logits
 
 NAMES = list(standins.STAND_INS)
 CLASSES = {
@@ -181,3 +183,24 @@ def test_a_command_without_a_checkpoint_is_a_usage_error(capsys: pytest.CaptureF
         standins.main(["--out", "x"])
     assert error.value.code == 2
     assert "--graft CHECKPOINT" in capsys.readouterr().err
+
+
+def test_a_bundle_is_unpacked_into_a_checkpoint_that_computes_what_it_does(tmp_path: Path, model: Classifier) -> None:
+    out = tmp_path / "unpacked"
+    assert standins.main(["--unpack", "demur-mini", "--out", str(out)]) == 0
+    source = checkpoint.read(out)
+    assert source.operating_points["balanced"] == model.threshold
+    rows = [json.loads(line) for line in corpus.OWN.read_text(encoding="utf-8").splitlines()]
+    logits = torch_logits(source, [np.array([model.encode(row)], np.int64) for row in rows])
+    found = [verdict.score for verdict in model.stream(rows, workers=1)]
+    assert np.abs(parity.probabilities(logits)[:, 1] - found).mean() < 0.006
+    text = "<|user|>Hi<|assistant|>I can't help with that."
+    assert AutoTokenizer.from_pretrained(out)(text)["input_ids"] == list(model.encode({"text": text}))
+
+
+def test_what_can_not_be_unpacked_is_refused(tmp_path: Path, bundle: BundleCopy) -> None:
+    bundle.put("recipe", "int8")
+    with pytest.raises(SystemExit, match="what can be unpacked is a bert of recipe int8-row"):
+        standins.main(["--unpack", str(bundle.folder), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        standins.main(["minos", "--unpack", "demur-mini", "--out", str(tmp_path / "out")])

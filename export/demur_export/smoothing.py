@@ -49,11 +49,6 @@ def lift(editor: Editor, source: str) -> Array | None:
     return lowest if factor is None else lowest * factor
 
 
-def smooth(model: onnx.ModelProto, scales: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return the graph that `ease` makes."""
-    return ease(model, scales).model()
-
-
 def ease(model: onnx.ModelProto, scales: Mapping[str, Array]) -> Editor:
     """Divide inputs of products by their scales and multiply their weights; the function computed stays the same.
 

@@ -31,8 +31,9 @@ LIMIT = "max_tokens"
 # The graph's own record of the sha256 of the file that its weights are in.
 WEIGHTS = "weights_sha256"
 
-# Every configuration key that demur sets. onnxruntime takes a misspelt key without a word, so a test looks
-# each of them up in the library itself.
+# The configuration keys that demur sets. onnxruntime takes a misspelt key without a word, so a test looks each of them
+# up in the library itself.
+#
 # Threads of a run spin while they wait for their next part, which is faster by a quarter on short texts, and sleep
 # between runs.
 RESTING = {"session.force_spinning_stop": "1", "session.inter_op.allow_spinning": "0"}
