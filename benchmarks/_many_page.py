@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 import _common as common
-from _peers import COLOURS, DEMUR, INT8, NAMES, TRANSFORMERS
+from _peers import COLOURS, DEMUR, INT8, NAMES, TORCH_BF16, TRANSFORMERS, WAYS
 from _report import Target, absences, table, targets_table
 
 Samples = dict[str, list[float]]  # seconds by runner and block
 
 ENCODE = "encode"
-PEERS = (TRANSFORMERS, INT8)
+PEERS = (TRANSFORMERS, TORCH_BF16, INT8)
 BATCHES = (1, 8, 32)
 AT_BEST = {INT8: 1.4, TRANSFORMERS: 3.5}
 AT_LARGEST = {INT8: 4.0, TRANSFORMERS: 8.0}
@@ -40,16 +40,18 @@ def targets(samples: Samples, cores: int) -> list[Target]:
     made = []
     for of_peer, chosen in ((AT_BEST, None), (AT_LARGEST, BATCHES[-1])):
         for peer, least in of_peer.items():
-            found = [named(peer, size) for size in BATCHES if named(peer, size) in samples]
-            best = min(found, key=lambda name: sum(samples[name]), default=None)
-            name = best if chosen is None else named(peer, chosen)
+            sizes = BATCHES if chosen is None else (chosen,)
+            found = [named(way, size) for way in WAYS.get(peer, (peer,)) for size in sizes]
+            name = min((key for key in found if key in samples), key=lambda key: sum(samples[key]), default=None)
             size = "at its best batch size" if chosen is None else f"at batch size {chosen}"
             aim = f"at least {least:g} times {NAMES[peer]} {size}"
-            if name is None or name not in samples:
+            if name is None:
                 made.append(Target(aim, "–", None))
             else:
-                at = f" (batch size {name.rpartition('@')[2]})" if chosen is None else ""
-                made.append(_ratio(f"{aim}{at}", samples[name], samples[whole], least))
+                way, _, taken = name.rpartition("@")
+                which = [NAMES[way]] * (way != peer) + [f"batch size {taken}"] * (chosen is None)
+                said = f" ({', '.join(which)})" if which else ""
+                made.append(_ratio(aim + said, samples[name], samples[whole], least))
     if cores > 1:
         aim = f"{cores} workers at least {OVER_ONE_WORKER} times 1 worker"
         made.append(

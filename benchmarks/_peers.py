@@ -15,9 +15,11 @@ from demur._bundle import Bundle
 Judge = Callable[[str], object]
 
 TRANSFORMERS, FP32, INT8, DEMUR, BARE = "transformers", "optimum_fp32", "optimum_int8", "demur", "bare"
+TORCH_BF16 = "transformers_bf16"
 OV_BF16, OV_INT8 = "openvino_bf16", "openvino_int8"
 NAMES = {
     TRANSFORMERS: "transformers pipeline",
+    TORCH_BF16: "transformers pipeline, bf16",
     FP32: "optimum pipeline, fp32",
     INT8: "optimum pipeline, int8",
     OV_BF16: "OpenVINO, bf16",
@@ -27,6 +29,7 @@ NAMES = {
 }
 COLOURS = {
     TRANSFORMERS: "#c8321e",
+    TORCH_BF16: "#7a1f12",
     FP32: "#d9760a",
     INT8: "#8a3fa0",
     OV_BF16: "#4a8c3f",
@@ -36,11 +39,14 @@ COLOURS = {
 }
 PACKAGES = {
     TRANSFORMERS: ("torch", "transformers"),
+    TORCH_BF16: ("torch", "transformers"),
     FP32: ("optimum-onnx",),
     INT8: ("optimum-onnx",),
     OV_BF16: ("openvino",),
     OV_INT8: ("openvino", "nncf"),
 }
+# A peer that is run in several ways is as fast as the fastest of them.
+WAYS = {TRANSFORMERS: (TRANSFORMERS, TORCH_BF16)}
 
 
 def packages(names: Iterable[str]) -> list[str]:
@@ -69,6 +75,7 @@ def build(
     fp32 = cache(lambda: export(checkpoint, folder / "fp32"))
     builders: dict[str, Callable[[], Judge]] = {
         TRANSFORMERS: lambda: transformers_pipeline(checkpoint, threads),
+        TORCH_BF16: lambda: transformers_bf16(checkpoint, threads),
         FP32: lambda: optimum_pipeline(checkpoint, fp32(), threads),
         INT8: lambda: optimum_pipeline(checkpoint, quantise(fp32(), folder / "int8"), threads),
         OV_BF16: lambda: _openvino.bf16(checkpoint, fp32(), threads),
@@ -95,6 +102,22 @@ def transformers_pipeline(checkpoint: Path, threads: int) -> Judge:
     torch.set_num_threads(threads)
     made: Judge = pipeline("text-classification", model=str(checkpoint), tokenizer=str(checkpoint), device="cpu")
     return made
+
+
+def transformers_bf16(checkpoint: Path, threads: int) -> Judge:
+    """Return PyTorch's pipeline in bf16.
+
+    Raises:
+        RuntimeError: The processor has no products of bf16: PyTorch would compute them in fp32, and convert.
+    """
+    import torch
+
+    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        raise RuntimeError("this processor has no bf16 instructions")
+    made: Any = transformers_pipeline(checkpoint, threads)
+    made.model.to(torch.bfloat16)
+    judge: Judge = made
+    return judge
 
 
 def export(checkpoint: Path, folder: Path) -> Path:

@@ -26,7 +26,7 @@ import _peers
 import _texts
 import demur
 from _many_page import BATCHES, ENCODE, Samples
-from _peers import INT8, TRANSFORMERS, Judge
+from _peers import Judge
 from demur import Classifier, _bundle, _machine
 from demur._bundle import Bundle
 from demur._template import Turn, render
@@ -59,7 +59,7 @@ def runners(bundle: Bundle, judges: Mapping[str, Judge], cores: int) -> dict[str
 
     made: dict[str, Callable[[Sequence[Any]], object]] = {
         page.named(name, size): partial(batched, judges[name], size)
-        for name in (TRANSFORMERS, INT8)
+        for name in page.PEERS
         if name in judges
         for size in BATCHES
     }
