@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import _common as common
 import demur
 from _report import Target, table, targets_table
-from demur import _bundle, _session
+from demur import _bundle, _machine, _session
 from demur._bundle import Bundle
 
 SLEEPING, SPINNING = "sleeping", "spinning"
@@ -44,8 +44,9 @@ def session(bundle: Bundle, threads: int, spinning: bool) -> Session:
     options = _session.options(threads)
     if spinning:
         ort.set_default_logger_severity(3)  # it warns of a key that is set anew
-        for key in _session.RESTING:
-            options.add_session_config_entry(key, THEIRS[key])
+        anywhere = f"{_machine.scheduled()[0] + 1}-{_machine.scheduled()[-1] + 1}"
+        for key, value in (THEIRS | {_session.PLACES: ";".join([anywhere] * (threads - 1))}).items():
+            options.add_session_config_entry(key, value)
     made = ort.InferenceSession(str(bundle.model.path), options, providers=["CPUExecutionProvider"])
 
     def run(ids: NDArray[np.int64]) -> object:

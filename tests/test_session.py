@@ -1,5 +1,6 @@
 """The session: the keys that are set exist, and the device asked for is the one that runs."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,13 @@ import onnxruntime as ort
 import pytest
 
 import demur
-from demur import _ready, _session
+from demur import _machine, _ready, _session
 from demur._bundle import find, read
 from demur._session import OnnxSession
 from demur.errors import DeviceError, ModelError
 
 
-@pytest.mark.parametrize("key", sorted(_session.RESTING | _session.EXACT_INT8 | _ready.PREPACKED))
+@pytest.mark.parametrize("key", sorted({*_session.RESTING, *_session.EXACT_INT8, *_ready.PREPACKED, _session.PLACES}))
 def test_every_configuration_key_is_one_that_onnxruntime_knows(key: str) -> None:
     libraries = [p for p in Path(ort.__file__).parent.glob("capi/*") if ".so" in p.name or p.suffix in (".pyd", ".dll")]
     assert any(key.encode() in library.read_bytes() for library in libraries)
@@ -85,6 +86,28 @@ def test_more_tokens_than_the_graph_reads_are_an_error() -> None:
     bundle = read(find(None))
     with pytest.raises(ModelError, match="the graph reads 512 tokens, but the manifest's max_tokens is 8192"):
         OnnxSession(replace(bundle, max_tokens=8192), "cpu", 1)
+
+
+@pytest.mark.skipif(len(_machine.scheduled()) < 2, reason="one processor")
+def test_each_thread_has_a_processor_where_there_is_one_for_each(model: demur.Classifier) -> None:
+    """Else a thread that is woken may share the caller's, and every other short text takes milliseconds more."""
+
+    def places(threads: int) -> list[set[int]]:
+        before = set(os.listdir("/proc/self/task"))
+        session = OnnxSession(read(find(None)), "cpu", threads)
+        session.run(np.array([model.encode("I'm sorry.")], np.int64))
+        return [os.sched_getaffinity(int(task)) for task in set(os.listdir("/proc/self/task")) - before]
+
+    processors = _machine.scheduled()
+    assert sorted(places(len(processors)), key=min) == [{number} for number in processors[1:]]
+    assert places(1) == []
+    # With fewer threads than processors, others may be on any of these.
+    assert all(place == set(processors) for place in places(len(processors) - 1))
+
+
+def test_threads_are_placed_by_the_processors_that_are_granted() -> None:
+    assert _session._places(3, (2, 5, 7)) == {_session.PLACES: "6;8"}
+    assert _session._places(2, (2, 5, 7)) == _session._places(1, (4,)) == _session._places(4, ()) == {}
 
 
 def test_no_processor_time_is_used_between_runs(model: demur.Classifier) -> None:

@@ -13,11 +13,16 @@ _EXACT = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 
 
-def affinity() -> int:
-    """Return the number of processors this process may be scheduled on."""
+def scheduled() -> tuple[int, ...]:
+    """Return the numbers of the processors that this process may run on; none where the system doesn't tell."""
     if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return ()
+
+
+def affinity() -> int:
+    """Return how many processors this process may run on."""
+    return len(scheduled()) or os.cpu_count() or 1
 
 
 def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
