@@ -92,7 +92,7 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     lines = [
         "## How long does one text take?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}) and {source}; one text at a time, "
-        f" {threads} each, in one process and in an order drawn anew each round; {record['rounds']} rounds, every "
+        f"{threads} each, in one process and in an order drawn anew each round; {record['rounds']} rounds, every "
         f"text of exactly so many tokens. optimum's int8 is `{record['int8_target']}`, dynamic, per channel. The bare "
         "session is demur's graph on ids made beforehand: the floor.\n",
         "Milliseconds, p50 / p95:\n",

@@ -83,7 +83,9 @@ def main() -> None:
         "\n".join(targets_table(aims)),
         machine_line(machine) + "\nRaw: [callers.json](results/callers.json).",
     ]
-    write_section("callers", "\n\n".join(lines))
+    section = "\n\n".join(lines)
+    write_section("callers", section)
+    print(section)
 
 
 def _aims(threads: int, samples: dict[int, list[tuple[float, float]]]) -> list[Target]:

@@ -131,7 +131,9 @@ def main() -> None:
     record = {"machine": machine_record(), "sizes": sizes, "absent": absent, "targets": aims}
     record["model_bytes"] = read(find(None)).size
     write_results("footprint", record)
-    write_section("footprint", section(record))
+    said = section(record)
+    write_section("footprint", said)
+    print(said)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,9 @@ def main() -> None:
         samples = measure(task, Path(room), runs)
     record = {"machine": machine_record("awslambdaric"), "runs": runs, "packaged": packaged, "samples": samples}
     write_results("function", record)
-    write_section("function", section(record))
+    said = section(record)
+    write_section("function", said)
+    print(said)
 
 
 if __name__ == "__main__":
