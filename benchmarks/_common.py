@@ -1,7 +1,6 @@
 """What the benchmarks share: labelled sets, metrics with intervals, panels, and where results go."""
 
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -36,9 +35,6 @@ AUTHORED = FOLDER.parent / "models" / "training" / "authored"
 BINS = 15
 RESAMPLES = 1000
 SEED = 20
-
-# The key of a checkpoint's configuration that says of which bundle's weights it is made (`standins.py --unpack`).
-UNPACKED = "unpacked_from"
 
 _PAGE_HEAD = "# Benchmarks\n\nOne question a file; each section is written by the file that it names.\n"
 
@@ -251,26 +247,3 @@ def save_plot(figure: "Figure", name: str) -> None:
     figure.savefig(drawn, dpi=110)
     # subtle: 64 colours are enough for lines and letters, and a third of the bytes.
     Image.open(drawn).convert("RGB").quantize(64).save(PLOTS / f"{name}.png", optimize=True)
-
-
-def checkpoint_record(folder: Path) -> dict[str, str | None]:
-    """Return the sum of a checkpoint's weights, and the bundle that they were unpacked from, if they were.
-
-    Raises:
-        SystemExit: There are no weights.
-    """
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise SystemExit(
-            f"error: --checkpoint {folder}: no {weights.name} there; give a checkpoint's folder, or make one of "
-            f"demur's own bundle: python benchmarks/standins.py --unpack demur-mini --out {folder}"
-        )
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {"sha256": hashlib.sha256(weights.read_bytes()).hexdigest(), UNPACKED: config.get(UNPACKED)}
-
-
-def checkpoint_words(record: Mapping[str, str | None]) -> str:
-    """Return what a section calls the checkpoint of `checkpoint_record`."""
-    if record.get(UNPACKED) is None:
-        return "the checkpoint it was made from"
-    return "the checkpoint that `standins.py --unpack` makes of it (the bundle's own weights, in fp32)"

@@ -8,6 +8,7 @@ import numpy as np
 import _cold
 import _common as common
 import _near
+import _source
 from _peers import BARE, COLOURS, DEMUR, INT8, NAMES, OV_BF16, OV_INT8, TORCH_BF16, TRANSFORMERS, WAYS
 from _report import Target, absences, table, targets_table
 
@@ -88,7 +89,7 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     ratios = [[NAMES[n], *(f"{v['to_demur']:.2f}" for v in found[n].values())] for n in found if n != DEMUR]
     starts = len(cold["seconds"][DEMUR])
     threads = f"{record['threads']} thread{'s' * (record['threads'] != 1)}"
-    source = common.checkpoint_words(record["checkpoint"])
+    source = _source.words(record["checkpoint"])
     lines = [
         "## How long does one text take?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}) and {source}; one text at a time, "
@@ -120,7 +121,7 @@ def _nearness(found: Mapping[str, Mapping[str, float]], checkpoint: Mapping[str,
     if not found:
         return []
     said = "\nHow far each is from PyTorch fp32, on other texts of these lengths"
-    if checkpoint.get(common.UNPACKED) is not None:
+    if checkpoint.get(_source.UNPACKED) is not None:
         said += "; demur's is that of rounding activations alone, since the weights are its own"
     return [f"{said}:\n", *table(["", "label flips", "max \\|Δp\\|", "mean \\|Δp\\|"], _near.rows(found, NAMES))]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 import _common as common
+import _source
 from _peers import COLOURS, DEMUR, INT8, NAMES, TORCH_BF16, TRANSFORMERS, WAYS
 from _report import Target, absences, table, targets_table
 
@@ -92,7 +93,7 @@ def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:
     alone = found[workers(1)] / found[ENCODE]
     low, middle, high = np.percentile(texts["tokens"], [5, 50, 95])
     most = "all cores' workers'" if cores > 1 else "the worker's"
-    source = common.checkpoint_words(record["checkpoint"])
+    source = _source.words(record["checkpoint"])
     lines = [
         "## How many texts a second?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}) and {source}, on "

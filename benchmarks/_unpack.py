@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 import _standin_tokenizers as tokenizers
-from _common import UNPACKED
+from _source import UNPACKED
 from demur import _bundle
 from demur._bundle import Bundle
 from demur_export.graph.builder import WORDS

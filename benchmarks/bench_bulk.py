@@ -22,6 +22,7 @@ from typing import Any
 import _bulk_page as page
 import _bulk_rows
 import _common as common
+import _source
 import _tree_memory
 from _peers import INT8, TRANSFORMERS, packages
 
@@ -114,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "machine": common.machine_record("pyarrow", *(["datasets"] if best else []), *packages(best)),
             "rows": len(rows),
             "characters": sum(len(row["prompt"]) + len(row["response"]) for row in rows),
-            "checkpoint": options.checkpoint and common.checkpoint_record(options.checkpoint),
+            "checkpoint": options.checkpoint and _source.record(options.checkpoint),
             "peers": best,
             "absent": absent,
             "seconds": {name: [] for name in jobs},

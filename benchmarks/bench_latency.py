@@ -23,6 +23,7 @@ import _common as common
 import _latency_page as page
 import _near
 import _peers
+import _source
 import _texts
 from _latency_page import Samples
 from _peers import DEMUR, Judge
@@ -128,7 +129,7 @@ def main() -> None:
     """Measure, write the results, the plot and the page's section, and print the section."""
     options = parse()
     common.require("matplotlib")
-    source = common.checkpoint_record(options.checkpoint)
+    source = _source.record(options.checkpoint)
     bundle = _bundle.read(_bundle.find(options.model))
     if max(options.lengths) > bundle.max_tokens:
         raise SystemExit(f"error: --lengths: {bundle.name} reads {bundle.max_tokens} tokens at most")

@@ -23,6 +23,7 @@ import numpy as np
 import _common as common
 import _many_page as page
 import _peers
+import _source
 import _texts
 import demur
 from _many_page import BATCHES, ENCODE, Samples
@@ -112,7 +113,7 @@ def main() -> None:
     """Measure, write the results, the plot and the page's section, and print the section."""
     options = parse()
     common.require("matplotlib", "torch", "transformers")
-    source = common.checkpoint_record(options.checkpoint)
+    source = _source.record(options.checkpoint)
     bundle, cores = _bundle.read(_bundle.find(options.model)), _machine.cores()
     pool = _texts.read_pool(options.data)
     # No row twice: a word that was met is remembered, so a repeated text would be read faster than real ones are.

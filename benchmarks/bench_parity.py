@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 import _common as common
 import _near
+import _source
 import demur
 from _common import Floats
 from _report import Target, table, targets_table
@@ -134,7 +135,7 @@ def markdown(record: dict[str, Any], aims: Sequence[Target]) -> str:
     lines = [
         "## How close is it to PyTorch?\n",
         f"`{model['name']}` {model['version']} ({model['recipe']}), through `demur.load()`, against PyTorch fp32 on "
-        f"{common.checkpoint_words(record['checkpoint'])}: {'a trial on ' * sample['trial']}{found['all']['texts']:,} "
+        f"{_source.words(record['checkpoint'])}: {'a trial on ' * sample['trial']}{found['all']['texts']:,} "
         "conversations, each alone, the same ids on both sides. p is the probability of a refusal; a label flips where "
         f"the two decide differently at the threshold {model['threshold']:g}.\n",
         *table(head, [*rows, _line("**all**", found["all"])]),
@@ -198,7 +199,7 @@ def record_of(
         "machine": common.machine_record("torch", "transformers"),
         "model": {"name": bundle.name, "version": bundle.version, "recipe": bundle.recipe}
         | {"sha256": bundle.model.sha256, "threshold": measured.threshold},
-        "checkpoint": common.checkpoint_record(source.folder),
+        "checkpoint": _source.record(source.folder),
         "sample": {
             "origin": pool.origin,
             "trial": len(samples) < FEW_TEXTS,
