@@ -203,3 +203,19 @@ def test_without_pyarrow_the_message_tells_what_to_install(tmp_path: Path) -> No
     assert done.returncode == 2
     assert re.match(r"demur: a Parquet (or Arrow )?file needs pyarrow: pip install 'demur\[data\]' ", done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_each_row_of_several_row_groups_keeps_its_own_verdict(fake: Classifier, tmp_path: Path, ending: str) -> None:
+    """Verdicts become columns a thousand at a time, and a row group when there are enough rows."""
+    table = [row | {"response": "I'm sorry." if row["id"] % 7 == 0 else "Sure."} for row in rows(20_000)]
+    source, out = tmp_path / f"in.{ending}", tmp_path / "out.parquet"
+    if ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(table), source)
+    else:
+        source.write_bytes(jsonl(table))
+    do(fake, source, out)
+    assert 1 < pq.read_metadata(out).num_row_groups < 10
+    found = _read(out)
+    assert found["id"].to_pylist() == list(range(20_000))
+    assert found["demur_refusal"].to_pylist() == [i % 7 == 0 for i in range(20_000)]

@@ -17,7 +17,9 @@ from demur._extras import need
 from demur.errors import DataError, InputError
 
 # A row group is written when its rows take so many bytes, or are so many.
-_BYTES, _ROWS = 1 << 24, 1 << 16
+_BYTES, _ROWS = 1 << 24, 1 << 14
+# Outcomes that become columns together: as objects, those of a whole row group take 80 MB.
+_TOGETHER = 1 << 10
 
 
 class Table:
@@ -51,7 +53,8 @@ class Table:
         self._parts: list[Any] = []
         self._rows: list[dict[str, Any]] = []
         self._outcomes: list[Outcome | None] = []
-        self._bytes = 0
+        self._columns: list[Any] = []
+        self._held = self._bytes = 0
         self._writer: Any = None
         self._last: Any = None
         if self._schema is not None:
@@ -63,8 +66,11 @@ class Table:
         else:
             self._rows.append(self._fields(row))
         self._bytes += row.size
+        self._held += 1
         self._outcomes.append(outcome)
-        if self._bytes >= _BYTES or len(self._outcomes) >= _ROWS:
+        if len(self._outcomes) >= _TOGETHER:
+            self._gather()
+        if self._bytes >= _BYTES or self._held >= _ROWS:
             self._flush()
         return outcome is not None and outcome.error is not None
 
@@ -103,14 +109,22 @@ class Table:
         except InputError:
             return {RAW: row.raw()}
 
-    def _flush(self) -> None:
-        if not self._outcomes:
-            return
-        table = self._table()
+    def _gather(self) -> None:
+        """Make columns of the outcomes held."""
         if self._every is not None:
             rows = [_verdict_columns.values(outcome or Outcome(), self._every) for outcome in self._outcomes]
-            for (name, kind), column in zip(self._types.items(), zip(*rows, strict=True), strict=True):
-                table = table.append_column(self._pa.field(name, kind), array(column, kind))
+            columns = zip(self._types.values(), zip(*rows, strict=True), strict=True)
+            self._columns.append([array(column, kind) for kind, column in columns])
+        self._outcomes = []
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        if self._outcomes:
+            self._gather()
+        table = self._table()
+        for (name, kind), parts in zip(self._types.items(), zip(*self._columns, strict=True), strict=False):
+            table = table.append_column(self._pa.field(name, kind), self._pa.chunked_array(parts, kind))
         if self._last is not None:
             # subtle: an Arrow file takes a dictionary that grows, not one that is replaced.
             table = self._pa.concat_tables([self._last, table])
@@ -121,7 +135,7 @@ class Table:
                 self._writer.write_table(table, row_group_size=len(table))
             else:
                 self._writer.write_table(table)
-        self._parts, self._rows, self._outcomes, self._bytes = [], [], [], 0
+        self._parts, self._rows, self._columns, self._held, self._bytes = [], [], [], 0, 0
 
     def _table(self) -> Any:
         """Return the rows held, without their outcomes."""
