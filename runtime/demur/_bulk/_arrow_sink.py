@@ -123,7 +123,7 @@ class Table:
         if self._outcomes:
             self._gather()
         table = self._table()
-        for (name, kind), parts in zip(self._types.items(), zip(*self._columns, strict=True), strict=False):
+        for (name, kind), parts in zip(self._types.items(), zip(*self._columns, strict=True), strict=True):
             table = table.append_column(self._pa.field(name, kind), self._pa.chunked_array(parts, kind))
         if self._last is not None:
             # subtle: an Arrow file takes a dictionary that grows, not one that is replaced.
