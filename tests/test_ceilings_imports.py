@@ -10,7 +10,7 @@ STANDARD = set(STANDARD.split())
 DEMUR = (
     "_assemble _background _batches _bundle _classifier _conversation _describe _elide _home _load _machine _manifest"
 )
-DEMUR = f"{DEMUR} _markers _reader _session _shapes _stream _template _tokenizer _verdict _words"
+DEMUR = f"{DEMUR} _device _markers _reader _session _shapes _stream _template _tokenizer _verdict _words"
 DEMUR = {f"demur.{name}" for name in DEMUR.split()}
 LEFT_OUT = "asyncio concurrent.futures demur._bulk._run email http logging.handlers matplotlib multiprocessing pandas"
 LEFT_OUT = f"{LEFT_OUT} pyarrow queue socket sqlite3 ssl tqdm xml zstandard".split()

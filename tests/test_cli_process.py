@@ -36,6 +36,13 @@ def test_score_shows_no_progress_where_there_is_no_terminal() -> None:
     assert ran.out.count("\n") == 2
 
 
+@pytest.mark.parametrize(("command", "collects"), [(["check", "Sure!"], False), (["score", "-"], True)])
+def test_garbage_is_collected_but_in_the_shortest_of_commands(command: list[str], collects: bool) -> None:
+    program = "import gc, sys; from demur.__main__ import main; main(); print(gc.isenabled())"
+    ran = subprocess.run([sys.executable, "-c", program, *command], input=jsonl(*ROWS), capture_output=True, check=True)
+    assert ran.stdout.decode().splitlines()[-1] == str(collects)
+
+
 def _on_a_terminal(*arguments: str) -> tuple[int, str, str]:
     """Run a command whose stderr is a terminal; return its status, its output and what the terminal showed."""
     ours, theirs = pty.openpty()

@@ -80,6 +80,25 @@ def test_a_run_that_fails_leaves_its_text_to_the_next_one_who_asks() -> None:
     assert remembering.run(_text(1)).shape == (1, 2)
 
 
+def test_more_texts_than_are_remembered_get_their_own_logits() -> None:
+    session = FakeSession(lambda ids: ids[0] / 1000)
+    remembering, chance = Remembering(session, 100), np.random.default_rng(0)
+    for i in chance.zipf(1.3, 5000) % 1000:
+        score = i / 1000
+        low, high = remembering.run(_text(i))[0]
+        assert 1 / (1 + np.exp(low - high)) == pytest.approx(score, abs=1e-4)
+    assert 1000 < len(session.seen) < 4000
+
+
+def test_half_as_many_texts_as_are_remembered_are_nearly_all_there() -> None:
+    session = FakeSession(lambda ids: 0.5)
+    remembering = Remembering(session, 1 << 12)
+    for _ in range(2):
+        for i in range(1 << 11):
+            remembering.run(_text(i))
+    assert len(session.seen) < 1.06 * (1 << 11)
+
+
 class _Wide:
     """A session whose logits are a part of a large array, and that keeps nothing."""
 
@@ -95,6 +114,6 @@ def test_memory_is_bounded_in_bytes_whatever_the_texts_lengths() -> None:
     try:
         for i in range(3000):
             remembering.run(np.full((1, 512), i, np.int64))
-        assert tracemalloc.get_traced_memory()[0] < 1000 * 400
+        assert tracemalloc.get_traced_memory()[0] < 1000 * 24 + 4000
     finally:
         tracemalloc.stop()

@@ -9,8 +9,9 @@ from demur import _machine
 def main() -> int:
     """Run `demur` and return its exit status."""
     _machine.no_blas_threads()
-    # subtle: what is imported stays. Looking for garbage among it takes 6 ms.
-    gc.disable()
+    if sys.argv[1:2] == ["check"]:
+        # subtle: what is imported stays, and one conversation leaves little behind. Looking for garbage takes 6 ms.
+        gc.disable()
     from demur.cli import main as run
 
     return run()

@@ -8,7 +8,7 @@ import numpy as np
 import tokenizers
 
 import demur
-from demur import _bundle, _cache, _home, _machine, _session
+from demur import _bundle, _cache, _device, _home, _machine, _session
 from demur.errors import BundleError
 
 
@@ -23,7 +23,7 @@ def examine() -> dict[str, Any]:
             "numpy": np.__version__,
         },
         "platform": f"{sys.platform} {platform.machine()}",
-        "providers": _session.providers(),
+        "providers": _device.providers(),
         "cores": {
             "affinity": _machine.affinity(),
             "quota": _machine.quota(),

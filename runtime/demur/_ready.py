@@ -6,7 +6,7 @@ from typing import Any
 
 import onnxruntime as ort
 
-from demur import _cache, _machine, _session
+from demur import _cache, _device, _machine, _session
 from demur._bundle import Bundle
 
 # Have a session written as it is when it is ready to run, with the weights as this processor multiplies them.
@@ -59,4 +59,4 @@ def _write(bundle: Bundle, folder: Path) -> bool:
 
 
 def _open(graph: Path, options: ort.SessionOptions) -> Any:
-    return ort.InferenceSession(str(graph), options, providers=[_session.PROVIDERS["cpu"]])
+    return ort.InferenceSession(str(graph), options, providers=[_device.PROVIDERS["cpu"]])

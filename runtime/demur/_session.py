@@ -1,4 +1,4 @@
-"""Token ids to logits. But for `demur._ready` the only module that imports `onnxruntime`."""
+"""Token ids to logits: what runs a bundle's graph in `onnxruntime`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import onnxruntime as ort
 
-from demur import _machine
+from demur import _device, _machine
 from demur._background import Background
 from demur._bundle import Bundle
 from demur.errors import DeviceError, ModelError
@@ -43,12 +43,6 @@ EXACT_INT8 = {"session.x64quantprecision": "1"}
 
 # Bytes of weights from which on they are also kept as the processor multiplies them. Of fewer a process has its own.
 READY_FROM = 100_000_000
-
-# An int8 product has no CUDA kernel: such a graph would run on the CPU under CUDA's name.
-_CUDA_RECIPES = ("fp32", "fp16")
-# The two packages share a folder, so that of the one for CUDA has to be written last.
-CUDA_PIP = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'onnxruntime-gpu[cuda,cudnn]'"
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Session(Protocol):
@@ -91,7 +85,7 @@ class OnnxSession:
         self._path = bundle.model.path
         large = bundle.weights is not None and bundle.weights.bytes >= READY_FROM
         self._cached = cached and device == "cpu" and large
-        _check_device(device, bundle.recipe)
+        _device.check(device, bundle.recipe)
         self._lock = threading.Lock()
         self._abandoned: list[Any] = []
         self._open()
@@ -118,7 +112,7 @@ class OnnxSession:
         return logits
 
     def _open(self) -> None:
-        provider = PROVIDERS[self._device]
+        provider = _device.PROVIDERS[self._device]
         if self._device == "cuda" and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA's libraries as pip installs them, where no search path leads
         try:
@@ -233,27 +227,6 @@ def give_back() -> None:
         trim(0)
 
 
-def providers() -> list[str]:
-    """Return the providers that this onnxruntime offers."""
-    return list(ort.get_available_providers())
-
-
 def version() -> str:
     """Return onnxruntime's version."""
     return str(ort.__version__)
-
-
-def _check_device(device: str, recipe: str) -> None:
-    if device not in PROVIDERS:
-        raise DeviceError(f"device {device!r} is unknown; use one of {', '.join(map(repr, PROVIDERS))}")
-    if device == "cuda":
-        if recipe not in _CUDA_RECIPES:
-            raise DeviceError(
-                f"a bundle of recipe {recipe} runs on the CPU only; for CUDA export one with --recipe fp32 --padded, "
-                "or use device='cpu'"
-            )
-        if PROVIDERS[device] not in providers():
-            raise DeviceError(
-                f"this onnxruntime offers {', '.join(providers())} and no {PROVIDERS[device]}; "
-                f"{CUDA_PIP}, or use device='cpu'"
-            )

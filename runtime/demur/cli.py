@@ -1,7 +1,6 @@
 """`demur`: check one conversation, score many, list models, look at the machine."""
 
 import argparse
-import gc
 import json
 import os
 import sys
@@ -32,8 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     be read only in part or not at all, beside others (`score`, `filter`); 130 interrupted, 143 terminated.
     """
     options = _parser().parse_args(arguments)
-    if options.run is not _check:  # `python -m demur` starts without; one conversation leaves little behind
-        gc.enable()
     try:
         status: int = options.run(options)
         sys.stdout.flush()

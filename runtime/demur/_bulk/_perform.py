@@ -20,8 +20,8 @@ from demur._bulk._text_sinks import Sink
 from demur._classifier import Classifier
 from demur.errors import DataError
 
-# Texts whose logits are remembered, so that a duplicate isn't judged again: about 25 MB.
-_REMEMBERED = 1 << 16
+# Texts whose logits are remembered, so that a duplicate isn't judged again: 6 MB.
+_REMEMBERED = 1 << 18
 
 
 def perform(model: Classifier, job: Job, facts: Mapping[str, Any]) -> Report:
