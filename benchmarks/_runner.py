@@ -29,6 +29,7 @@ QUICK = {
     "ray": ("--rows", "24", "--rounds", "1", "--fill", "4"),
     "roof": ("--rounds", "3"),
     "sharing": ("--processes", "2", "--runs", "1"),
+    "workers": ("--rounds", "1", "--texts", "32"),
 }
 RAN, FAILED, LACKING = "ran", "failed", "absent"
 
