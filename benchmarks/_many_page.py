@@ -8,7 +8,7 @@ import numpy as np
 import _common as common
 import _source
 from _peers import COLOURS, DEMUR, INT8, NAMES, TORCH_BF16, TRANSFORMERS, WAYS
-from _report import Target, absences, table, targets_table
+from _report import Target, absences, ratio, table, targets_table
 
 Samples = dict[str, list[float]]  # seconds by runner and block
 
@@ -55,14 +55,6 @@ def targets(samples: Samples, cores: int) -> list[Target]:
     aim = "tokenising, in one thread, takes less time than all workers take for the whole"
     share = sum(samples[ENCODE]) / sum(samples[whole])
     return [*made, Target(aim, f"{share:.0%} of it", share < 1)]
-
-
-def ratio(aim: str, theirs: Sequence[float], ours: Sequence[float], least: float) -> Target:
-    """Return how many times as fast one side is, over all blocks, with the middle 95 % of what resampled ones give."""
-    weights = common.resample(len(ours))
-    ratios = (weights @ np.array(theirs)) / (weights @ np.array(ours))
-    low, high = np.percentile(ratios[1:], [2.5, 97.5])
-    return Target(aim, f"{ratios[0]:.2f} [{low:.2f}, {high:.2f}]", bool(ratios[0] >= least))
 
 
 def markdown(record: Mapping[str, Any], aims: Sequence[Target]) -> str:

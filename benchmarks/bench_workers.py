@@ -19,8 +19,7 @@ import numpy as np
 
 import demur
 from _common import SEED, machine_line, machine_record, write_results, write_section
-from _many_page import ratio
-from _report import Target, table, targets_table
+from _report import Target, ratio, table, targets_table
 from _texts import Row, read_pool
 from demur import _machine
 
