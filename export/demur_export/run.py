@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from demur import _machine
-from demur._session import INPUT, OUTPUT, give_back, options
+from demur._session import INPUT, OUTPUT, options
 from demur_export import storing
 from demur_export.rounding import Gram
 
@@ -161,7 +161,7 @@ class _Sum:
 
 def _open(model: onnx.ModelProto, *, arena: bool = True) -> ort.InferenceSession:
     """Open a session; without an arena it is slower, and holds no more than it uses."""
-    give_back()  # of a large model gigabytes of PyTorch's and of sessions before
+    _machine.give_back()  # of a large model gigabytes of PyTorch's and of sessions before
     made = options(_machine.cores())
     made.enable_cpu_mem_arena = arena
     opened = partial(ort.InferenceSession, sess_options=made, providers=["CPUExecutionProvider"])

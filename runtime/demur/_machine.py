@@ -1,5 +1,6 @@
-"""What this machine grants to this process: cores by affinity and cgroup quota, instruction sets."""
+"""What this machine grants to this process: cores by affinity and cgroup quota, instruction sets; and memory back."""
 
+import ctypes
 import os
 import platform
 import sys
@@ -153,3 +154,9 @@ def int8_saturates(machine: str | None = None, sets: tuple[str, ...] | None = No
     machine = platform.machine() if machine is None else machine
     sets = instruction_sets() if sets is None else sets
     return machine.lower() in _X86 and not _EXACT.intersection(sets)
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, where the C library can (glibc's `malloc_trim`)."""
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)

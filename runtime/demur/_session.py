@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -132,7 +130,8 @@ class OnnxSession:
             )
         self._check_manifest(session)
         self._session, self._masked, self._pid = session, MASK in inputs, os.getpid()
-        give_back()
+        # A graph is parsed into many small pieces whose places nothing else fills: 7 MB of demur-mini's process.
+        _machine.give_back()
 
     def _create(self, provider: str) -> ort.InferenceSession:
         """Create the session, from what is ready to run where that can be had."""
@@ -216,15 +215,6 @@ def _places(threads: int, scheduled: Sequence[int]) -> dict[str, str]:
     if threads == 1 or threads != len(scheduled):
         return {}
     return {PLACES: ";".join(str(number + 1) for number in scheduled[1:])}
-
-
-def give_back() -> None:
-    """Give what creating a session has freed back to the system, where the C library can (glibc's `malloc_trim`).
-
-    A graph is parsed into many small pieces whose places nothing else fills: 7 MB of demur-mini's process.
-    """
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 def version() -> str:

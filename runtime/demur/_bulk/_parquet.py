@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from demur import _machine
 from demur._bulk._arrow_array import array
 from demur._extras import need
 
@@ -34,10 +35,11 @@ def batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[
         start: int | None = 0
         while start is not None:
             if about.total_byte_size > _LONG:
-                _trim()  # for a long text pyarrow needs four times its size
+                # Some 20 MB lie in small pieces, and for a long text pyarrow needs four times its size in large ones.
+                _machine.give_back()
             long, start = yield from _group(path, columns, group, rows, start, on_disk / total)
             if long is not None:
-                _trim()
+                _machine.give_back()
                 yield from ((row, round(on_disk / total)) for row in _parted(long))
                 del long
 
@@ -73,11 +75,6 @@ def _parted(batch: Any) -> Iterator[Any]:
     for at in range(batch.num_rows):
         row = batch.slice(at, 1)
         yield row if row.nbytes > _LONG else row.take(first)
-
-
-def _trim() -> None:
-    """Give back memory that was freed in small pieces, some 20 MB, before much of it is needed in large ones."""
-    need("pyarrow", "data", "a Parquet file").default_memory_pool().release_unused()
 
 
 def _opened(path: Path) -> Any:
